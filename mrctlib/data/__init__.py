@@ -1,0 +1,1 @@
+"""Phantom patients, NIfTI volumes, cohorts of cases."""

@@ -1,0 +1,69 @@
+"""What a translation network is asked for: pure functions of tensors, each a scalar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def least_squares_gan(scores: Tensor, real: bool) -> Tensor:
+    """Mean squared distance of the scores, any shape, from 1 (should look real) or 0 (fake). Mao et al. 2017."""
+    return ((scores - float(real)) ** 2).mean()
+
+
+def cross_entropy_gan(scores: Tensor, real: bool) -> Tensor:
+    """The first GAN loss on scores before the sigmoid: -log p for real, -log(1 - p) for fake. Goodfellow et al. 2014."""
+    return F.softplus(-scores if real else scores).mean()
+
+
+def cycle_consistency(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """Mean absolute difference between an image and its return: |G_mr(G_ct(x)) - x|. Zhu et al. 2017, equation 2."""
+    return (reconstructed - real).abs().mean()
+
+
+def identity(real: Tensor, unchanged: Tensor) -> Tensor:
+    """Mean absolute change of an image that is already in the target domain: |G_ct(ct) - ct|. Zhu et al. 2017, 5.2."""
+    return (unchanged - real).abs().mean()
+
+
+def mind(images: Tensor, radius: int = 1) -> Tensor:
+    """Modality independent neighbourhood descriptor: (N, 1, H, W) to (N, 4, H, W) in (0, 1]. Heinrich et al. 2012.
+
+    For each pixel and each of its four neighbours: how alike are the small patches around the two, compared with the
+    local variation? It keeps where things change and forgets how bright they are and in which direction they change.
+    """
+    offsets = [(radius, 0), (-radius, 0), (0, radius), (0, -radius)]
+    padded = F.pad(images, (radius,) * 4, mode="replicate")
+    height, width = images.shape[-2:]
+    shifted = [padded[..., radius + a : radius + a + height, radius + b : radius + b + width] for a, b in offsets]
+    squared = torch.cat([(images - s) ** 2 for s in shifted], 1)
+    distance = F.avg_pool2d(squared, 3, stride=1, padding=1, count_include_pad=False)
+    variation = distance.mean(1, keepdim=True).clamp(min=1e-4)
+    return torch.exp(-distance / variation)
+
+
+def mind_consistency(source: Tensor, translated: Tensor) -> Tensor:
+    """Mean absolute difference of the descriptors: small where anatomy stayed in place (Yang et al. 2018)."""
+    return (mind(source) - mind(translated)).abs().mean()
+
+
+def background(translated: Tensor, mask: Tensor) -> Tensor:
+    """Mean distance from air (-1) over the pixels outside the body. mask: bool, same shape; 0 if it is all body."""
+    outside = (~mask).float()
+    return ((translated + 1).abs() * outside).sum() / outside.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A weight that goes in a straight line from `start` to `end` over the share `until` of the training, then stays."""
+
+    start: float
+    end: float
+    until: float = 1.0
+
+    def at(self, done: float) -> float:
+        """The weight when a share `done` (0 to 1) of the training is over."""
+        return self.start + (self.end - self.start) * min(1.0, done / self.until)

@@ -1,0 +1,172 @@
+"""Networks that turn one image into another: ResNet and U-Net generators, the patch discriminator, the image pool.
+
+Layer by layer as in Zhu et al. 2017 (CycleGAN) and Isola et al. 2017 (pix2pix), with the width and depth left open so
+that the same networks fit a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def init_weights(network: nn.Module) -> nn.Module:
+    """Normal(0, 0.02) for every convolution, as in both papers; biases 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution with reflected borders, instance normalisation, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect", bias=False)
+    return [conv, nn.InstanceNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x): at the start f is small, so the block starts as the identity and learns what to change."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.f = nn.Sequential(*conv_norm_relu(channels, channels, 3), *conv_norm_relu(channels, channels, 3)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.f(x)
+
+
+class ResnetGenerator(nn.Module):
+    """(N, 1, H, W) in [-1, 1] to the same, H and W multiples of 4: down by 4, residual blocks, up by 4, tanh.
+
+    Everything passes through a quarter of the resolution: there is no path on which the input could slip through
+    unchanged, which is why it copies less readily than a U-Net. Zhu et al. 2017: 9 blocks at 256, 6 at 128.
+    """
+
+    def __init__(self, base: int = 64, blocks: int = 9, kernel: int = 7, fold: int = 1) -> None:
+        super().__init__()
+        widths = [base, 2 * base, 4 * base] if fold == 1 else [base, 2 * base]
+        down, up = [], []
+        for width, wider in zip(widths[:-1], widths[1:], strict=True):
+            down += conv_norm_relu(width, wider, 3, stride=2)
+            widen = nn.ConvTranspose2d(wider, width, 3, 2, padding=1, output_padding=1, bias=False)
+            up = [widen, nn.InstanceNorm2d(width), nn.ReLU(inplace=True), *up]
+        last = nn.Conv2d(base, fold**2, kernel, padding=kernel // 2, padding_mode="reflect")
+        self.layers = init_weights(
+            nn.Sequential(
+                nn.PixelUnshuffle(fold),
+                *conv_norm_relu(fold**2, base, kernel),
+                *down,
+                *(ResidualBlock(widths[-1]) for _ in range(blocks)),
+                *up,
+                last,
+                nn.PixelShuffle(fold),
+                nn.Tanh(),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class UnetGenerator(nn.Module):
+    """(N, 1, H, W) in [-1, 1] to the same, H and W multiples of 2^depth: Isola et al. 2017 with `depth` halvings.
+
+    Every resolution is handed across by a skip connection: sharp, and the shortest way for the input to reach the
+    output.
+    """
+
+    def __init__(self, base: int = 64, depth: int = 4) -> None:
+        super().__init__()
+        widths = [base * min(2**level, 8) for level in range(depth + 1)]
+        self.first = nn.Sequential(*conv_norm_relu(1, base, 3))
+        self.down = nn.ModuleList(
+            nn.Sequential(*conv_norm_relu(a, b, 3, 2), *conv_norm_relu(b, b, 3))
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, 2) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.merge = nn.ModuleList(nn.Sequential(*conv_norm_relu(2 * a, a, 3)) for a in widths[:-1])
+        self.last = nn.Sequential(nn.Conv2d(base, 1, 3, padding=1), nn.Tanh())
+        init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        skips = []
+        for down in self.down:
+            skips.append(x)
+            x = down(x)
+        for up, merge, skip in reversed(list(zip(self.up, self.merge, skips, strict=True))):
+            x = merge(torch.cat([up(x), skip], 1))
+        return self.last(x)
+
+
+class PatchDiscriminator(nn.Module):
+    """(N, 1, H, W) to (N, 1, h, w): one score for each overlapping patch. With layers=3 a patch is 70x70 (Isola et al. 2017).
+
+    layers: the number of convolutions with stride 2.
+    """
+
+    def __init__(self, base: int = 64, layers: int = 3, norm: bool = True, channels: int = 1) -> None:
+        super().__init__()
+        widths = [base * min(2**level, 8) for level in range(layers + 1)]
+        modules: list[nn.Module] = [nn.Conv2d(channels, base, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for level, (width, wider) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+            stride = 2 if level < layers else 1
+            modules.append(nn.Conv2d(width, wider, 4, stride, 1, bias=not norm))
+            modules += [nn.InstanceNorm2d(wider)] if norm else []
+            modules.append(nn.LeakyReLU(0.2, inplace=True))
+        self.layers = nn.Sequential(*modules, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+        if norm:
+            init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
+    """Width in pixels of the input patch that one output sees, for (kernel, stride) from first to last.
+
+    Each layer adds (kernel - 1) steps, and a step is the product of the strides before it.
+    """
+    size, step = 1, 1
+    for kernel, stride in layers:
+        size += (kernel - 1) * step
+        step *= stride
+    return size
+
+
+def kernels_and_strides(network: nn.Module) -> list[tuple[int, int]]:
+    """(kernel, stride) of each convolution in the order of the modules, for `receptive_field`."""
+    return [(m.kernel_size[0], m.stride[0]) for m in network.modules() if isinstance(m, nn.Conv2d)]
+
+
+class ImagePool:
+    """The last `capacity` fakes: the discriminator sees old ones too, so the generator cannot win by going in circles.
+
+    Shrivastava et al. 2017, as used by Zhu et al. 2017: once full, each new fake is, with probability 1/2, swapped for
+    an older one.
+    """
+
+    def __init__(self, capacity: int = 50) -> None:
+        self.capacity = capacity
+        self.images: list[Tensor] = []
+
+    def query(self, fakes: Tensor) -> Tensor:
+        """(N, 1, H, W) to the same shape: some of the fakes, some from the past. No gradient flows through."""
+        chosen = []
+        for fake in fakes.detach():
+            if len(self.images) < self.capacity:
+                self.images.append(fake.clone())
+                chosen.append(fake)
+            elif torch.rand(()) < 0.5:
+                slot = int(torch.randint(self.capacity, ()))
+                chosen.append(self.images[slot])
+                self.images[slot] = fake.clone()
+            else:
+                chosen.append(fake)
+        return torch.stack(chosen)

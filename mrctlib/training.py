@@ -1,0 +1,499 @@
+"""The training loop for translation, and the road back: from a trained generator to a synthetic CT volume.
+
+One loop serves every translation model. A *game* knows its networks, what a batch is and what is asked of them; the loop
+knows steps, learning rates, the averaged generator, what to watch, and how to stop and go on.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mrctlib import losses
+from mrctlib.data.cohorts import SliceSet, cut_about, drawn_from, profile_difference, typical_image, unpaired_batch
+from mrctlib.data.volumes import Volume, denormalise_ct, normalise_ct, normalise_mr, resample, resample_like
+from mrctlib.losses import Schedule
+from mrctlib.models.translation import ImagePool, PatchDiscriminator, ResnetGenerator, UnetGenerator
+from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything, whole_file
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+# ---------------------------------------------------------------------------------------------------- recipes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a training goes, saved with its result.
+
+    model: a key of `GAMES`; generator: "resnet" or "unet", of width `base` and `depth` blocks or halvings;
+    spacing (mm) and size (pixels): of the slices; noise: standard deviation of the noise on a fake before the way back;
+    average: decay of the averaged generator; the weights of the losses are schedules.
+    """
+
+    model: str = "cyclegan"
+    generator: str = "resnet"
+    base: int = 64
+    depth: int = 9
+    kernel: int = 7
+    fold: int = 1
+    discriminator_base: int = 64
+    discriminator_layers: int = 3
+    discriminator_norm: bool = True
+    discriminator_rate: float = 2e-4
+    spacing: float = 1.0
+    size: int = 256
+    batch: int = 1
+    steps: int = 100_000
+    rate: float = 2e-4
+    constant: float = 0.5
+    cycle: Schedule = Schedule(10, 10)
+    identity: Schedule = Schedule(5, 5)
+    mind: Schedule = Schedule(0, 0)
+    background: Schedule = Schedule(0, 0)
+    typical: Schedule = Schedule(0, 0)
+    noise: float = 0.0
+    pool: int = 50
+    average: float = 0.999
+    watch_every: int = 500
+    seed: int = 0
+
+    def rate_at(self, done: float) -> float:
+        """Learning rate: constant for the share `constant` of the training, then in a straight line to 0."""
+        return self.rate * min(1.0, (1.0 - done) / (1.0 - self.constant))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: Schedule(**v) if isinstance(v, dict) else v for k, v in values.items() if k in known})
+
+
+def build_generator(recipe: Recipe) -> nn.Module:
+    if recipe.generator == "resnet":
+        return ResnetGenerator(recipe.base, recipe.depth, recipe.kernel, recipe.fold)
+    return UnetGenerator(recipe.base, recipe.depth)
+
+
+# ---------------------------------------------------------------------------------------------------- games
+
+
+class CycleGame:
+    """Two generators, two discriminators, and slices that were never a pair. Zhu et al. 2017."""
+
+    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
+        self.recipe, self.mr, self.ct = recipe, mr, ct
+        self.generators = nn.ModuleDict({"to_ct": build_generator(recipe), "to_mr": build_generator(recipe)})
+        self.discriminators = nn.ModuleDict(
+            {
+                name: PatchDiscriminator(recipe.discriminator_base, recipe.discriminator_layers, recipe.discriminator_norm, 2)
+                for name in ("ct", "mr")
+            }
+        )
+        self.typical = {"ct": typical_image(ct), "mr": typical_image(mr)}
+        self.pools = {"ct": ImagePool(recipe.pool), "mr": ImagePool(recipe.pool)}
+
+    def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        i, j = unpaired_batch(self.mr, self.ct, self.recipe.batch, generator)
+        return flipped(
+            {"mr": self.mr.images[i], "ct": self.ct.images[j], "mr_depth": self.mr.depths[i], "ct_depth": self.ct.depths[j],"guess_ct": drawn_from(self.typical["ct"], self.mr.heights[i], self.mr.depths[i]),"guess_mr": drawn_from(self.typical["mr"], self.ct.heights[j], self.ct.depths[j])},
+            [("mr", "mr_depth","guess_ct"), ("ct", "ct_depth","guess_mr")],
+            generator,
+        )
+
+    def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(weighted losses of the two generators by name, the fakes for the discriminators)."""
+        recipe, mr, ct = self.recipe, batch["mr"], batch["ct"]
+        weight = {name: getattr(recipe, name).at(done) for name in ("cycle", "identity", "mind", "background","typical")}
+        # Instance normalisation treats every image by itself, so fake and identity can share one pass.
+        if weight["identity"]:
+            fake_ct, same_ct = self.generators["to_ct"](torch.cat([mr, ct])).chunk(2)
+            fake_mr, same_mr = self.generators["to_mr"](torch.cat([ct, mr])).chunk(2)
+        else:
+            fake_ct, fake_mr = self.generators["to_ct"](mr), self.generators["to_mr"](ct)
+        # Noise drowns what the generator might hide in invisible texture for its partner to read.
+        back_mr = self.generators["to_mr"](fake_ct + recipe.noise * torch.randn_like(fake_ct))
+        back_ct = self.generators["to_ct"](fake_mr + recipe.noise * torch.randn_like(fake_mr))
+
+        terms = {
+            "gan": masked_gan(self.discriminators["ct"](located(fake_ct, batch["mr_depth"])), batch["mr_depth"], True)
+            + masked_gan(self.discriminators["mr"](located(fake_mr, batch["ct_depth"])), batch["ct_depth"], True),
+            "cycle": losses.cycle_consistency(mr, back_mr) + losses.cycle_consistency(ct, back_ct),
+        }
+        if weight["identity"]:
+            terms["identity"] = losses.identity(ct, same_ct) + losses.identity(mr, same_mr)
+        if weight["typical"]:
+            terms["typical"] = profile_difference(fake_ct, batch["guess_ct"], batch["mr_depth"]) + profile_difference(fake_mr, batch["guess_mr"], batch["ct_depth"])
+        if weight["mind"]:
+            terms["mind"] = losses.mind_consistency(mr, fake_ct) + losses.mind_consistency(ct, fake_mr)
+        if weight["background"]:
+            terms["background"] = losses.background(fake_ct, batch["mr_depth"]>0) + losses.background(
+                fake_mr, batch["ct_depth"]>0
+            )
+        return {name: weight.get(name, 1.0) * term for name, term in terms.items()}, {"ct": located(fake_ct, batch["mr_depth"]), "mr": located(fake_mr, batch["ct_depth"])}
+
+    def discriminator_loss(self, batch: dict[str, Tensor], fakes: dict[str, Tensor]) -> Tensor:
+        total = torch.zeros((), device=fakes["ct"].device)
+        for name, discriminator in self.discriminators.items():
+            fk = self.pools[name].query(fakes[name])
+            rl = located(batch[name], batch[name+"_depth"])
+            real, fake = discriminator(torch.cat([rl, fk])).chunk(2)
+            total = total + masked_gan(real, rl[:,1:], True, 1) + masked_gan(fake, fk[:,1:], False, 1)
+        return total / 2
+
+
+def masked_gan(scores, depth, real, inv=0):
+    body = (depth < 1).float() if inv else (depth > 0).float()
+    w = F.adaptive_avg_pool2d(body, scores.shape[-2:])
+    return (w * (scores - float(real)) ** 2).sum() / w.sum()
+
+
+def located(image, depth):
+    return torch.cat([image, torch.exp(-depth / 8)], 1)
+
+
+def flipped(batch: dict[str, Tensor], groups: Sequence[Sequence[str]], generator: torch.Generator) -> dict[str, Tensor]:
+    """Mirror right and left in half of the images; what is in one group turns together."""
+    for group in groups:
+        coin = torch.rand(len(batch[group[0]]), 1, 1, 1, generator=generator) < 0.5
+        for name in group:
+            batch[name] = torch.where(coin, batch[name].flip(2), batch[name])
+    return batch
+
+
+class PairedGame:
+    """One generator and slices that are pairs: what supervision would give, the yardstick for the unpaired game."""
+
+    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
+        if len(mr) != len(ct) or not torch.equal(mr.masks, ct.masks):
+            raise InputError("the paired model needs an MR, a CT and a mask file on one grid in every case")
+        self.recipe, self.mr, self.ct = recipe, mr, ct
+        self.generators = nn.ModuleDict({"to_ct": build_generator(recipe)})
+        self.discriminators = nn.ModuleDict()
+        self.pools: dict[str, ImagePool] = {}
+
+    def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        i, _ = unpaired_batch(self.mr, self.ct, self.recipe.batch, generator, matched=False)
+        batch = {"mr": self.mr.images[i], "ct": self.ct.images[i], "mr_mask": self.mr.masks[i]}
+        return flipped(batch, [("mr", "ct", "mr_mask")], generator)
+
+    def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return {"l1": (self.generators["to_ct"](batch["mr"]) - batch["ct"]).abs().mean()}, {}
+
+
+GAMES = {"cyclegan": CycleGame, "paired": PairedGame}
+
+
+# ---------------------------------------------------------------------------------------------------- the loop
+
+
+class TranslationTraining:
+    """A training that can be watched, interrupted, and taken up again where it was.
+
+    Every random choice of a step is drawn from (seed, step), so a training that was killed and resumed from its
+    checkpoint goes on to the same weights, to the last bit on a CPU, as one that never stopped.
+
+    folder: where the checkpoint lies or will lie; None keeps everything in memory.
+
+    Raises:
+        InputError: fewer slices than a batch, or a checkpoint in `folder` that belongs to another recipe.
+    """
+
+    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet, tier: Tier, folder: str | Path | None = None) -> None:
+        if min(len(mr), len(ct)) < recipe.batch:
+            raise InputError(f"{len(mr)} MR and {len(ct)} CT slices are fewer than a batch of {recipe.batch}: add cases")
+        self.recipe, self.folder = recipe, Path(folder) if folder is not None else None
+        precision = "bf16" if tier.device.type == "cuda" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=tier.device.type == "cpu")
+        seed_everything(recipe.seed, "weights")
+        self.game = GAMES[recipe.model](recipe, mr, ct)
+        self.averaged = copy.deepcopy(self.game.generators["to_ct"]).requires_grad_(False).to(self.device)
+        self.optimisers = {}
+        for name in ("generators", "discriminators"):
+            networks = getattr(self.game, name).to(memory_format=torch.channels_last)
+            if parameters := list(networks.parameters()):
+                self.optimisers[name] = torch.optim.Adam(parameters, recipe.rate, betas=(0.5, 0.999))
+        for networks in (self.game.generators, self.game.discriminators):
+            for key in networks:
+                networks[key] = self.accelerator.prepare(networks[key])
+        self.optimisers = {name: self.accelerator.prepare(o) for name, o in self.optimisers.items()}
+        self.step, self.seconds = 0, 0.0
+        self.history: list[dict[str, float]] = []
+        self.watched = Watch.choose(mr, ct, self.device)
+        if self.folder and (self.folder / CHECKPOINT).exists():
+            self._load(self.folder / CHECKPOINT)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def run(self, on_watch: Callable[[TranslationTraining], None] | None = None) -> TranslationTraining:
+        """Train to the end of the recipe, from wherever the checkpoint was.
+
+        on_watch: called after each row that is added to `history`, for a live preview.
+        """
+        recipe = self.recipe
+        sums: dict[str, float] = {}
+        started = time.perf_counter()
+        bar = progress(
+            range(self.step, recipe.steps),
+            "training",
+            initial=self.step,
+            total=recipe.steps,
+            unit="step",
+            mininterval=30, disable=not self.accelerator.is_main_process,
+        )
+        for _ in bar:
+            for name, value in self._one_step().items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.step += 1
+            if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
+                since = self.step % recipe.watch_every or recipe.watch_every
+                row = {"step": self.step} | {name: value / since for name, value in sums.items()}
+                row |= self.watched.look(self.averaged)
+                self.history.append(row)
+                sums.clear()
+                now = time.perf_counter()
+                self.seconds, started = self.seconds + now - started, now
+                self.save()
+                if on_watch:
+                    on_watch(self)
+                for alarm in drift_alarms(self.history):
+                    bar.write(f"step {self.step}: {alarm}")
+        return self
+
+    def _one_step(self) -> dict[str, float]:
+        recipe, game = self.recipe, self.game
+        done = self.step / recipe.steps
+        place = self.accelerator.process_index
+        batch = game.batch(torch.Generator().manual_seed(derive_seed(recipe.seed, self.step, place, "batch")))
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        seed_everything(recipe.seed, self.step, place, "step")
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate_at(done) * (recipe.discriminator_rate / recipe.rate if name[0]=="d" else 1)
+
+        game.discriminators.requires_grad_(False)
+        with self.accelerator.autocast():
+            terms, fakes = game.generator_losses(batch, done)
+        self.optimisers["generators"].zero_grad()
+        self.accelerator.backward(sum(terms.values()))
+        self.optimisers["generators"].step()
+        self._average()
+        result = {name: term.detach() for name, term in terms.items()}
+
+        if fakes:
+            game.discriminators.requires_grad_(True)
+            with self.accelerator.autocast():
+                loss = game.discriminator_loss(batch, fakes)
+            self.optimisers["discriminators"].zero_grad()
+            self.accelerator.backward(loss)
+            self.optimisers["discriminators"].step()
+            result["discriminator"] = loss.detach()
+        return {name: float(value) for name, value in result.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Follow the generator with an exponential average; the young average forgets faster, to leave the start behind."""
+        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        current = self.accelerator.unwrap_model(self.game.generators["to_ct"])
+        for mean, value in zip(self.averaged.parameters(), current.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+    # ---- checkpoints
+
+    def _modules(self) -> dict[str, nn.Module]:
+        named = {"averaged": self.averaged}
+        for kind in ("generators", "discriminators"):
+            for name, network in getattr(self.game, kind).items():
+                named[f"{kind}.{name}"] = self.accelerator.unwrap_model(network)
+        return named
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all; nothing without a folder."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        tensors = {f"{m}/{k}": v for m, network in self._modules().items() for k, v in network.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{name}/{index}/{k}": v for k, v in state.items()}
+        tensors |= {f"pool/{name}": torch.stack(pool.images) for name, pool in self.game.pools.items() if pool.images}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        about = {
+            "recipe": self.recipe.to_json(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.folder / CHECKPOINT, force=True) as part:
+            save_file(tensors, part, metadata={"about": json.dumps(about)})
+
+    def _load(self, path: Path) -> None:
+        tensors, about = read_checkpoint(path)
+        saved = Recipe.from_json(about["recipe"])
+        if saved != self.recipe:
+            other = [f.name for f in fields(Recipe) if getattr(saved, f.name) != getattr(self.recipe, f.name)]
+            raise InputError(f"{path}: was trained with another recipe ({', '.join(other)}); name another folder")
+        for name, network in self._modules().items():
+            network.load_state_dict(_under(tensors, name))
+        for name, optimiser in self.optimisers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under(tensors, f"optimiser.{name}").items():
+                index, kind = key.split("/")
+                state.setdefault(int(index), {})[kind] = value
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+        for name, pool in self.game.pools.items():
+            pool.images = list(tensors.get(f"pool/{name}", torch.empty(0)).to(self.device))
+        self.step, self.seconds, self.history = about["step"], about["seconds"], about["history"]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors by name, what the training said about itself).
+
+    Raises:
+        InputError: the file is missing, not safetensors, or not from a training of this library.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no checkpoint there; train first, or name the folder of a run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is no dict)
+            about = json.loads((file.metadata() or {})["about"])
+            Recipe.from_json(about["recipe"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{path}: is not a checkpoint of this library; name another run, or train again") from error
+    return tensors, about
+
+
+def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + "/")}
+
+
+def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe]:
+    """The trained generator of a run, ready to use on the CPU, with its recipe.
+
+    name: "averaged" (MR to CT, the one to use), or "generators.to_ct" and "generators.to_mr" as they were at the end.
+
+    Raises:
+        InputError: no checkpoint in `run`, or one that does not fit its own recipe.
+    """
+    path = Path(run) / CHECKPOINT
+    tensors, about = read_checkpoint(path)
+    recipe = Recipe.from_json(about["recipe"])
+    try:
+        generator = build_generator(recipe)
+        generator.load_state_dict(_under(tensors, name))
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the weights do not fit its architecture ({recipe.generator}); train again") from error
+    return generator.eval().requires_grad_(False), recipe
+
+
+# ---------------------------------------------------------------------------------------------------- watching
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A fixed handful of slices on which every epoch is looked at. No pairs are needed."""
+
+    mr: Tensor
+    mr_mask: Tensor
+    ct: Tensor
+    ct_mask: Tensor
+
+    @classmethod
+    def choose(cls, mr: SliceSet, ct: SliceSet, device: torch.device, count: int = 24) -> Watch:
+        i, j = (torch.linspace(0, len(s) - 1, min(count, len(s))).long() for s in (mr, ct))
+        return cls(*(t.to(device) for t in (mr.images[i], mr.masks[i], ct.images[j], ct.masks[j])))
+
+    @torch.no_grad()
+    def look(self, generator: nn.Module) -> dict[str, float]:
+        """The three signs of drift: correlation of fake CT with its MR in the body, share of the body above 300 HU as a
+        ratio to real CT, and mean HU outside the body."""
+        fake = generator(self.mr).float()
+        both = torch.stack([fake[self.mr_mask], self.mr[self.mr_mask]])
+        bone = float(normalise_ct(np.float32(300), np.bool_(True)))
+        share, real_share = (fake[self.mr_mask] > bone).float().mean(), (self.ct[self.ct_mask] > bone).float().mean()
+        outside = fake[~self.mr_mask].mean().cpu().numpy()
+        return {
+            "mr_correlation": float(torch.corrcoef(both)[0, 1].nan_to_num()),
+            "bone_ratio": float(share / real_share.clamp(min=1e-6)),
+            "background_hu": float(denormalise_ct(outside, np.bool_(True))),
+        }
+
+
+def drift_alarms(history: Sequence[dict[str, float]]) -> list[str]:
+    """What is wrong with the latest row of a training's history, in words; empty when nothing is.
+
+    A CT is no brighter where the MR is, so a fake CT that correlates strongly with its MR copies it, and one whose
+    correlation climbs again after it had fallen drifts back to it.
+    """
+    now = history[-1]
+    best = min(row["mr_correlation"] for row in history)
+    alarms = []
+    if now["mr_correlation"] > 0.8:
+        alarms.append(f"the fake CT copies the MR (correlation {now['mr_correlation']:.2f})")
+    elif now["mr_correlation"] > best + 0.25:
+        alarms.append(f"the fake CT drifts back to the MR (correlation {best:.2f} to {now['mr_correlation']:.2f})")
+    if not 0.4 < now["bone_ratio"] < 2.5:
+        alarms.append(f"the fake CT has {now['bone_ratio']:.1f} times the bone of real CT")
+    if now["background_hu"] > -900:
+        alarms.append(f"the background is not air ({now['background_hu']:.0f} HU)")
+    return alarms
+
+
+@torch.no_grad()
+def hidden_information(to_ct: nn.Module, to_mr: nn.Module, mr: Tensor, noise: float = 0.05, seed: int = 0) -> dict:
+    """Cycle error of (N, 1, H, W) MR slices with and without faint noise on the fake CT in between.
+
+    A generator that hides the MR in invisible texture returns it almost perfectly, until noise drowns the texture
+    (Chu et al. 2017): `gap` is how many times the error grows. noise: standard deviation, 0.05 being 62.5 HU.
+    """
+    fake = to_ct(mr)
+    generator = torch.Generator().manual_seed(seed)
+    noisy = fake + noise * torch.randn(fake.shape, generator=generator).to(fake.device)
+    clean_error, noisy_error = (float(losses.cycle_consistency(mr, to_mr(x))) for x in (fake, noisy))
+    return {"clean": clean_error, "noisy": noisy_error, "gap": noisy_error / max(clean_error, 1e-9)}
+
+
+# ---------------------------------------------------------------------------------------------------- the road back
+
+
+@torch.no_grad()
+def synthesize(generator: nn.Module, mr: Volume, body: np.ndarray, spacing: float, batch: int = 16) -> Volume:
+    """A synthetic CT in HU on the grid of `mr`: slice by slice at `spacing` mm, each also in the mirror, averaged.
+
+    body: (R, A, S) bool; outside it the result is air.
+
+    Raises:
+        InputError: the mask is empty or the MR constant.
+    """
+    device = next(generator.parameters()).device
+    plane = resample(mr.like(normalise_mr(mr.data, body)), (spacing, spacing, mr.spacing[2]))
+    stack = torch.from_numpy(np.ascontiguousarray(np.moveaxis(plane.data, 2, 0)))[:, None]
+    height, width = stack.shape[-2:]
+    padded=cut_about(stack,(height//2,width//2),64,fill=-1.)
+    fakes = []
+    for part in padded.split(batch):
+        part = part.to(device)
+        mirrored = generator(part.flip(2)).flip(2)
+        fakes.append(((generator(part) + mirrored) / 2).float().cpu())
+    fake = torch.cat(fakes); fake=F.pad(fake,((width-64)//2,)*2+((height-64)//2,)*2,value=-1.)[:,0].numpy()
+    back = resample_like(plane.like(np.moveaxis(fake, 0, 2)), mr, fill=-1.0)
+    return mr.like(denormalise_ct(back.data, body))
