@@ -8,15 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def least_squares_gan(scores: Tensor, real: bool) -> Tensor:
-    """Mean squared distance of the scores, any shape, from 1 (should look real) or 0 (fake). Mao et al. 2017."""
-    return ((scores - float(real)) ** 2).mean()
+from mrctlib.data.cohorts import CELLS, cells
 
 
-def cross_entropy_gan(scores: Tensor, real: bool) -> Tensor:
-    """The first GAN loss on scores before the sigmoid: -log p for real, -log(1 - p) for fake. Goodfellow et al. 2014."""
-    return F.softplus(-scores if real else scores).mean()
+def least_squares_gan(scores: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
+    """Mean squared distance of the scores, any shape, from 1 (should look real) or 0 (fake). Mao et al. 2017.
+
+    weight: how much each score counts (the same shape); default: all alike.
+    """
+    return _mean((scores - float(real)) ** 2, weight)
+
+
+def cross_entropy_gan(scores: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
+    """The first GAN loss on scores before the sigmoid: -log p for real, -log(1 - p) for fake. Goodfellow et al. 2014.
+
+    For the generator call it with real=True: the form that does not saturate. weight: as in `least_squares_gan`.
+    """
+    return _mean(F.softplus(-scores if real else scores), weight)
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    return values.mean() if weight is None else (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def cycle_consistency(real: Tensor, reconstructed: Tensor) -> Tensor:
@@ -50,15 +62,28 @@ def mind_consistency(source: Tensor, translated: Tensor) -> Tensor:
     return (mind(source) - mind(translated)).abs().mean()
 
 
-def background(translated: Tensor, mask: Tensor) -> Tensor:
-    """Mean distance from air (-1) over the pixels outside the body. mask: bool, same shape; 0 if it is all body."""
-    outside = (~mask).float()
-    return ((translated + 1).abs() * outside).sum() / outside.sum().clamp(min=1)
+def background(translated: Tensor, depth: Tensor, typical: Tensor) -> Tensor:
+    """Mean absolute difference from what is typical (air) where the depth is 0, outside the body. All (N, 1, H, W)."""
+    return _mean((translated - typical).abs(), (depth == 0).float())
+
+
+def profile(translated: Tensor, depth: Tensor, typical: Tensor) -> Tensor:
+    """How far the averages at each depth below the skin are from those of the other modality. All (N, 1, H, W).
+
+    Averages, not pixels: all pixels of a slice in one cell (a 3.2 mm layer in one of 12 directions) are compared as one
+    number, so the anatomy within the cell stays free. Without this a young CycleGAN matches brightness with brightness
+    and turns fat into bone.
+    """
+    cell = cells(depth).flatten(1)
+    inside = (depth > 0).float()
+    excess = ((translated - typical) * inside).float().flatten(1)
+    sums = torch.zeros(len(excess), CELLS, device=excess.device).scatter_add(1, cell, excess)
+    return sums.abs().sum() / inside.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A weight that goes in a straight line from `start` to `end` over the share `until` of the training, then stays."""
+    """A weight that goes in a straight line from `start` to `end` over a share `until` of the training, then stays."""
 
     start: float
     end: float

@@ -1,7 +1,7 @@
 """The training loop for translation, and the road back: from a trained generator to a synthetic CT volume.
 
-One loop serves every translation model. A *game* knows its networks, what a batch is and what is asked of them; the loop
-knows steps, learning rates, the averaged generator, what to watch, and how to stop and go on.
+One loop serves every translation model. A *game* knows its networks, what a batch is and what is asked of them; the
+loop knows steps, learning rates, the averaged generator, what to watch, and how to stop and go on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,26 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mrctlib import losses
-from mrctlib.data.cohorts import SliceSet, cut_about, drawn_from, profile_difference, typical_image, unpaired_batch
-from mrctlib.data.volumes import Volume, denormalise_ct, normalise_ct, normalise_mr, resample, resample_like
+from mrctlib.data.cohorts import (
+    Case,
+    SliceSet,
+    body_window,
+    cut_about,
+    draw_typical,
+    paste_about,
+    slice_set,
+    to_stack,
+    typical_body,
+    unpaired_batch,
+    unpaired_halves,
+)
+from mrctlib.data.volumes import Volume, denormalise_ct, normalise_ct, normalise_mr, resample_like
 from mrctlib.losses import Schedule
 from mrctlib.models.translation import ImagePool, PatchDiscriminator, ResnetGenerator, UnetGenerator
 from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything, whole_file
 
 CHECKPOINT = "checkpoint.safetensors"
+DEPTH_SEEN_MM = 8.0  # skin, fat and skull lie within the first 20 mm
 
 
 # ---------------------------------------------------------------------------------------------------- recipes
@@ -37,11 +50,13 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a training goes, saved with its result.
+    """Everything that decides how a training goes, saved with its result. The defaults are those of Zhu et al. 2017.
 
-    model: a key of `GAMES`; generator: "resnet" or "unet", of width `base` and `depth` blocks or halvings;
-    spacing (mm) and size (pixels): of the slices; noise: standard deviation of the noise on a fake before the way back;
-    average: decay of the averaged generator; the weights of the losses are schedules.
+    model: a key of `GAMES`; generator: "resnet" or "unet", `base` channels wide, `depth` blocks or halvings deep;
+    kernel: of the ResNet's first and last layer; sees_depth: the discriminators are told how deep in the body a pixel
+    lies; spacing (mm) and size (pixels): of the slices; constant: share of the steps before the learning rates fall;
+    noise: standard deviation of the noise on a fake before the way back; average: decay of the averaged generator;
+    gan to profile: the weights of the losses, over the training.
     """
 
     model: str = "cyclegan"
@@ -49,45 +64,114 @@ class Recipe:
     base: int = 64
     depth: int = 9
     kernel: int = 7
-    fold: int = 1
     discriminator_base: int = 64
     discriminator_layers: int = 3
-    discriminator_norm: bool = True
-    discriminator_rate: float = 2e-4
+    sees_depth: bool = False
     spacing: float = 1.0
     size: int = 256
     batch: int = 1
-    steps: int = 100_000
+    steps: int = 200_000
     rate: float = 2e-4
+    discriminator_rate: float = 2e-4
     constant: float = 0.5
+    gan: Schedule = Schedule(1, 1)
     cycle: Schedule = Schedule(10, 10)
     identity: Schedule = Schedule(5, 5)
     mind: Schedule = Schedule(0, 0)
     background: Schedule = Schedule(0, 0)
-    typical: Schedule = Schedule(0, 0)
+    profile: Schedule = Schedule(0, 0)
     noise: float = 0.0
     pool: int = 50
     average: float = 0.999
-    watch_every: int = 500
+    watch_every: int = 1000
     seed: int = 0
 
     def rate_at(self, done: float) -> float:
-        """Learning rate: constant for the share `constant` of the training, then in a straight line to 0."""
-        return self.rate * min(1.0, (1.0 - done) / (1.0 - self.constant))
+        """Share of the learning rates at a share `done` of the training: 1 at first, then in a straight line to 0."""
+        return min(1.0, (1.0 - done) / (1.0 - self.constant))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: Schedule(**v) if isinstance(v, dict) else v for k, v in values.items() if k in known})
+        return cls(**{name: Schedule(**value) if isinstance(value, dict) else value for name, value in values.items()})
+
+
+def recipe_for(model: str, tier: Tier, *, seed: int = 0, steps: int | None = None) -> Recipe:
+    """The recipe of a model ("cyclegan" or "paired") at a tier.
+
+    On the CPU minutes must do, so everything is small, the learning rates are high, and the unpaired game gets all the
+    help that needs no pairs: discriminators that know the depth, MIND, the background and the profile.
+
+    Raises:
+        InputError: an unknown model.
+    """
+    if model not in GAMES:
+        raise InputError(f"model {model!r}: choose one of {', '.join(GAMES)}")
+    small = Recipe(
+        generator="unet",
+        base=12,
+        depth=3,
+        discriminator_base=32,
+        discriminator_layers=2,
+        sees_depth=True,
+        spacing=3.2,
+        size=64,
+        batch=4,
+        steps=420,
+        rate=3e-3,
+        discriminator_rate=1e-3,
+        constant=0.4,
+        gan=Schedule(1, 0.2),
+        cycle=Schedule(5, 5),
+        identity=Schedule(0, 0),
+        mind=Schedule(4, 4),
+        background=Schedule(5, 5),
+        profile=Schedule(20, 10),
+        noise=0.03,
+        average=0.99,
+        watch_every=50,
+    )
+    full = Recipe(
+        batch=4,
+        sees_depth=True,
+        cycle=Schedule(10, 5),
+        identity=Schedule(5, 0, until=0.5),
+        mind=Schedule(5, 5),
+        background=Schedule(5, 5),
+        profile=Schedule(10, 0, until=0.5),
+        noise=0.03,
+    )
+    recipe = replace(tier.pick(cpu=small, gpu=full), model=model, seed=seed)
+    if model == "paired":
+        # One network and one pass a step: as many steps in a fraction of the time.
+        recipe = replace(recipe, steps=tier.pick(cpu=300, gpu=20_000))
+    return replace(recipe, steps=steps) if steps else recipe
+
+
+PHANTOM_SHAPES = {"cpu": (80, 80, 48), "gpu": (256, 256, 96)}
+"""Grid of the phantom patients at each tier: voxels of 3.2 x 3.2 x 4 mm, or 1 x 1 x 2 mm."""
 
 
 def build_generator(recipe: Recipe) -> nn.Module:
     if recipe.generator == "resnet":
-        return ResnetGenerator(recipe.base, recipe.depth, recipe.kernel, recipe.fold)
+        return ResnetGenerator(recipe.base, recipe.depth, recipe.kernel)
     return UnetGenerator(recipe.base, recipe.depth)
+
+
+def cohort_slices(cases: Sequence[Case], recipe: Recipe) -> tuple[dict[str, list[str]], SliceSet, SliceSet]:
+    """(names of the patients used by modality, MR slices, CT slices) for a recipe.
+
+    For the unpaired model no patient gives both; for the paired model every patient does.
+
+    Raises:
+        InputError: see `slice_set`.
+    """
+    paired = recipe.model == "paired"
+    for_mr, for_ct = (list(cases), list(cases)) if paired else unpaired_halves(cases, recipe.seed)
+    sets = [slice_set(part, m, recipe.spacing, recipe.size) for part, m in ((for_mr, "mr"), (for_ct, "ct"))]
+    return {"mr": [c.name for c in for_mr], "ct": [c.name for c in for_ct]}, *sets
 
 
 # ---------------------------------------------------------------------------------------------------- games
@@ -97,83 +181,96 @@ class CycleGame:
     """Two generators, two discriminators, and slices that were never a pair. Zhu et al. 2017."""
 
     def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
-        self.recipe, self.mr, self.ct = recipe, mr, ct
+        self.recipe, self.slices = recipe, {"mr": mr, "ct": ct}
         self.generators = nn.ModuleDict({"to_ct": build_generator(recipe), "to_mr": build_generator(recipe)})
+        channels = 2 if recipe.sees_depth else 1
         self.discriminators = nn.ModuleDict(
             {
-                name: PatchDiscriminator(recipe.discriminator_base, recipe.discriminator_layers, recipe.discriminator_norm, 2)
+                name: PatchDiscriminator(recipe.discriminator_base, recipe.discriminator_layers, channels)
                 for name in ("ct", "mr")
             }
         )
-        self.typical = {"ct": typical_image(ct), "mr": typical_image(mr)}
         self.pools = {"ct": ImagePool(recipe.pool), "mr": ImagePool(recipe.pool)}
+        self.typical = {name: typical_body(slices) for name, slices in self.slices.items()}
 
     def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        i, j = unpaired_batch(self.mr, self.ct, self.recipe.batch, generator)
-        return flipped(
-            {"mr": self.mr.images[i], "ct": self.ct.images[j], "mr_depth": self.mr.depths[i], "ct_depth": self.ct.depths[j],"guess_ct": drawn_from(self.typical["ct"], self.mr.heights[i], self.mr.depths[i]),"guess_mr": drawn_from(self.typical["mr"], self.ct.heights[j], self.ct.depths[j])},
-            [("mr", "mr_depth","guess_ct"), ("ct", "ct_depth","guess_mr")],
-            generator,
+        """Images, depths, and what is typical in the *other* modality for a body of that shape."""
+        chosen = dict(
+            zip(("mr", "ct"), unpaired_batch(*self.slices.values(), self.recipe.batch, generator), strict=True)
         )
+        batch = {}
+        for name, other in (("mr", "ct"), ("ct", "mr")):
+            slices, index = self.slices[name], chosen[name]
+            depths = slices.depths[index]
+            typical = draw_typical(self.typical[other], slices.heights[index], depths)
+            batch |= mirrored(
+                {name: slices.images[index], f"{name}_depth": depths, f"typical_{other}": typical}, generator
+            )
+        return batch
 
     def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(weighted losses of the two generators by name, the fakes for the discriminators)."""
         recipe, mr, ct = self.recipe, batch["mr"], batch["ct"]
-        weight = {name: getattr(recipe, name).at(done) for name in ("cycle", "identity", "mind", "background","typical")}
+        to_ct, to_mr = self.generators["to_ct"], self.generators["to_mr"]
+        names = ("gan", "cycle", "identity", "mind", "background", "profile")
+        weight = {name: getattr(recipe, name).at(done) for name in names}
+
         # Instance normalisation treats every image by itself, so fake and identity can share one pass.
         if weight["identity"]:
-            fake_ct, same_ct = self.generators["to_ct"](torch.cat([mr, ct])).chunk(2)
-            fake_mr, same_mr = self.generators["to_mr"](torch.cat([ct, mr])).chunk(2)
+            fake_ct, same_ct = to_ct(torch.cat([mr, ct])).chunk(2)
+            fake_mr, same_mr = to_mr(torch.cat([ct, mr])).chunk(2)
         else:
-            fake_ct, fake_mr = self.generators["to_ct"](mr), self.generators["to_mr"](ct)
+            fake_ct, fake_mr = to_ct(mr), to_mr(ct)
         # Noise drowns what the generator might hide in invisible texture for its partner to read.
-        back_mr = self.generators["to_mr"](fake_ct + recipe.noise * torch.randn_like(fake_ct))
-        back_ct = self.generators["to_ct"](fake_mr + recipe.noise * torch.randn_like(fake_mr))
+        back_mr = to_mr(fake_ct + recipe.noise * torch.randn_like(fake_ct))
+        back_ct = to_ct(fake_mr + recipe.noise * torch.randn_like(fake_mr))
 
+        fakes = {"ct": self._shown(fake_ct, batch["mr_depth"]), "mr": self._shown(fake_mr, batch["ct_depth"])}
         terms = {
-            "gan": masked_gan(self.discriminators["ct"](located(fake_ct, batch["mr_depth"])), batch["mr_depth"], True)
-            + masked_gan(self.discriminators["mr"](located(fake_mr, batch["ct_depth"])), batch["ct_depth"], True),
+            "gan": sum(self._judge(name, fake, real=True) for name, fake in fakes.items()),
             "cycle": losses.cycle_consistency(mr, back_mr) + losses.cycle_consistency(ct, back_ct),
         }
         if weight["identity"]:
             terms["identity"] = losses.identity(ct, same_ct) + losses.identity(mr, same_mr)
-        if weight["typical"]:
-            terms["typical"] = profile_difference(fake_ct, batch["guess_ct"], batch["mr_depth"]) + profile_difference(fake_mr, batch["guess_mr"], batch["ct_depth"])
         if weight["mind"]:
             terms["mind"] = losses.mind_consistency(mr, fake_ct) + losses.mind_consistency(ct, fake_mr)
-        if weight["background"]:
-            terms["background"] = losses.background(fake_ct, batch["mr_depth"]>0) + losses.background(
-                fake_mr, batch["ct_depth"]>0
-            )
-        return {name: weight.get(name, 1.0) * term for name, term in terms.items()}, {"ct": located(fake_ct, batch["mr_depth"]), "mr": located(fake_mr, batch["ct_depth"])}
+        for name, loss in (("background", losses.background), ("profile", losses.profile)):
+            if weight[name]:
+                terms[name] = loss(fake_ct, batch["mr_depth"], batch["typical_ct"]) + loss(
+                    fake_mr, batch["ct_depth"], batch["typical_mr"]
+                )
+        return {name: weight[name] * term for name, term in terms.items()}, fakes
 
     def discriminator_loss(self, batch: dict[str, Tensor], fakes: dict[str, Tensor]) -> Tensor:
-        total = torch.zeros((), device=fakes["ct"].device)
-        for name, discriminator in self.discriminators.items():
-            fk = self.pools[name].query(fakes[name])
-            rl = located(batch[name], batch[name+"_depth"])
-            real, fake = discriminator(torch.cat([rl, fk])).chunk(2)
-            total = total + masked_gan(real, rl[:,1:], True, 1) + masked_gan(fake, fk[:,1:], False, 1)
-        return total / 2
+        """Half the loss on real images and half on fakes, some of them old, summed over the two discriminators."""
+        return (
+            sum(
+                self._judge(name, self._shown(batch[name], batch[f"{name}_depth"]), real=True)
+                + self._judge(name, self.pools[name].query(fakes[name]), real=False)
+                for name in self.discriminators
+            )
+            / 2
+        )
+
+    def _shown(self, image: Tensor, depth: Tensor) -> Tensor:
+        """What a discriminator sees, (N, 2, H, W): the image, and 1 outside the body falling to 0 deep inside.
+
+        The second channel is handed over even to a discriminator that is not to see it: it tells where the body is.
+        """
+        return torch.cat([image, torch.exp(-depth / DEPTH_SEEN_MM)], 1)
+
+    def _judge(self, name: str, shown: Tensor, *, real: bool) -> Tensor:
+        """GAN loss over the patches, each counted by how much body it holds: air looks the same, real or fake."""
+        scores = self.discriminators[name](shown if self.recipe.sees_depth else shown[:, :1])
+        body = F.adaptive_avg_pool2d((shown[:, 1:] < 1).float(), scores.shape[-2:])
+        return losses.least_squares_gan(scores, real, body)
 
 
-def masked_gan(scores, depth, real, inv=0):
-    body = (depth < 1).float() if inv else (depth > 0).float()
-    w = F.adaptive_avg_pool2d(body, scores.shape[-2:])
-    return (w * (scores - float(real)) ** 2).sum() / w.sum()
-
-
-def located(image, depth):
-    return torch.cat([image, torch.exp(-depth / 8)], 1)
-
-
-def flipped(batch: dict[str, Tensor], groups: Sequence[Sequence[str]], generator: torch.Generator) -> dict[str, Tensor]:
-    """Mirror right and left in half of the images; what is in one group turns together."""
-    for group in groups:
-        coin = torch.rand(len(batch[group[0]]), 1, 1, 1, generator=generator) < 0.5
-        for name in group:
-            batch[name] = torch.where(coin, batch[name].flip(2), batch[name])
-    return batch
+def mirrored(together: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Mirror right and left in half of the images; the named (N, 1, R, A) tensors turn together."""
+    first = next(iter(together.values()))
+    coin = torch.rand(len(first), 1, 1, 1, generator=generator) < 0.5
+    return {name: torch.where(coin, images.flip(2), images) for name, images in together.items()}
 
 
 class PairedGame:
@@ -188,9 +285,8 @@ class PairedGame:
         self.pools: dict[str, ImagePool] = {}
 
     def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        i, _ = unpaired_batch(self.mr, self.ct, self.recipe.batch, generator, matched=False)
-        batch = {"mr": self.mr.images[i], "ct": self.ct.images[i], "mr_mask": self.mr.masks[i]}
-        return flipped(batch, [("mr", "ct", "mr_mask")], generator)
+        i = torch.randperm(len(self.mr), generator=generator)[: self.recipe.batch]
+        return mirrored({"mr": self.mr.images[i], "ct": self.ct.images[i]}, generator)
 
     def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return {"l1": (self.generators["to_ct"](batch["mr"]) - batch["ct"]).abs().mean()}, {}
@@ -214,20 +310,25 @@ class TranslationTraining:
         InputError: fewer slices than a batch, or a checkpoint in `folder` that belongs to another recipe.
     """
 
-    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet, tier: Tier, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, mr: SliceSet, ct: SliceSet, tier: Tier, folder: str | Path | None = None
+    ) -> None:
         if min(len(mr), len(ct)) < recipe.batch:
-            raise InputError(f"{len(mr)} MR and {len(ct)} CT slices are fewer than a batch of {recipe.batch}: add cases")
+            raise InputError(
+                f"{len(mr)} MR and {len(ct)} CT slices are fewer than a batch of {recipe.batch}: add cases"
+            )
         self.recipe, self.folder = recipe, Path(folder) if folder is not None else None
         precision = "bf16" if tier.device.type == "cuda" else "no"
         self.accelerator = Accelerator(mixed_precision=precision, cpu=tier.device.type == "cpu")
         seed_everything(recipe.seed, "weights")
         self.game = GAMES[recipe.model](recipe, mr, ct)
         self.averaged = copy.deepcopy(self.game.generators["to_ct"]).requires_grad_(False).to(self.device)
+        self.rates = {"generators": recipe.rate, "discriminators": recipe.discriminator_rate}
         self.optimisers = {}
         for name in ("generators", "discriminators"):
             networks = getattr(self.game, name).to(memory_format=torch.channels_last)
             if parameters := list(networks.parameters()):
-                self.optimisers[name] = torch.optim.Adam(parameters, recipe.rate, betas=(0.5, 0.999))
+                self.optimisers[name] = torch.optim.Adam(parameters, self.rates[name], betas=(0.5, 0.999))
         for networks in (self.game.generators, self.game.discriminators):
             for key in networks:
                 networks[key] = self.accelerator.prepare(networks[key])
@@ -256,7 +357,7 @@ class TranslationTraining:
             initial=self.step,
             total=recipe.steps,
             unit="step",
-            mininterval=30, disable=not self.accelerator.is_main_process,
+            disable=not self.accelerator.is_main_process,
         )
         for _ in bar:
             for name, value in self._one_step().items():
@@ -286,7 +387,7 @@ class TranslationTraining:
         seed_everything(recipe.seed, self.step, place, "step")
         for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = recipe.rate_at(done) * (recipe.discriminator_rate / recipe.rate if name[0]=="d" else 1)
+                group["lr"] = self.rates[name] * recipe.rate_at(done)
 
         game.discriminators.requires_grad_(False)
         with self.accelerator.autocast():
@@ -309,7 +410,7 @@ class TranslationTraining:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Follow the generator with an exponential average; the young average forgets faster, to leave the start behind."""
+        """Follow the generator with an exponential average, which forgets faster at first to leave the start behind."""
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         current = self.accelerator.unwrap_model(self.game.generators["to_ct"])
         for mean, value in zip(self.averaged.parameters(), current.parameters(), strict=True):
@@ -401,7 +502,9 @@ def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, 
         generator = build_generator(recipe)
         generator.load_state_dict(_under(tensors, name))
     except (RuntimeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the weights do not fit its architecture ({recipe.generator}); train again") from error
+        raise InputError(
+            f"{path}: the weights do not fit its architecture ({recipe.generator}); train again"
+        ) from error
     return generator.eval().requires_grad_(False), recipe
 
 
@@ -476,24 +579,26 @@ def hidden_information(to_ct: nn.Module, to_mr: nn.Module, mr: Tensor, noise: fl
 
 
 @torch.no_grad()
-def synthesize(generator: nn.Module, mr: Volume, body: np.ndarray, spacing: float, batch: int = 16) -> Volume:
-    """A synthetic CT in HU on the grid of `mr`: slice by slice at `spacing` mm, each also in the mirror, averaged.
+def synthesize(generator: nn.Module, mr: Volume, body: np.ndarray, recipe: Recipe, batch: int = 16) -> Volume:
+    """A synthetic CT in HU on the grid of `mr`, slice by slice, each also in the mirror, and the two averaged.
 
-    body: (R, A, S) bool; outside it the result is air.
+    body: (R, A, S) bool; outside it the result is air. The slices have the size of the training, or more where the body
+    needs it: instance normalisation sees the whole slice, so it should hold as much air as it did in training.
 
     Raises:
-        InputError: the mask is empty or the MR constant.
+        InputError: the mask is empty, the MR constant, or the network gave NaN.
     """
     device = next(generator.parameters()).device
-    plane = resample(mr.like(normalise_mr(mr.data, body)), (spacing, spacing, mr.spacing[2]))
-    stack = torch.from_numpy(np.ascontiguousarray(np.moveaxis(plane.data, 2, 0)))[:, None]
-    height, width = stack.shape[-2:]
-    padded=cut_about(stack,(height//2,width//2),64,fill=-1.)
+    scaled = mr.like(normalise_mr(mr.data, body))
+    stack, plane = to_stack(scaled, recipe.spacing)
+    middle, extent = body_window(to_stack(mr.like(body), recipe.spacing)[0] > 0.5)
+    size = max(recipe.size, -(-extent // 16) * 16)  # generators halve the size several times
     fakes = []
-    for part in padded.split(batch):
-        part = part.to(device)
-        mirrored = generator(part.flip(2)).flip(2)
-        fakes.append(((generator(part) + mirrored) / 2).float().cpu())
-    fake = torch.cat(fakes); fake=F.pad(fake,((width-64)//2,)*2+((height-64)//2,)*2,value=-1.)[:,0].numpy()
-    back = resample_like(plane.like(np.moveaxis(fake, 0, 2)), mr, fill=-1.0)
+    for part in cut_about(stack, middle, size, fill=-1.0).split(batch):
+        both = generator(torch.cat([part, part.flip(2)]).to(device)).float().cpu()
+        fakes.append((both[: len(part)] + both[len(part) :].flip(2)) / 2)
+    fake = paste_about(torch.cat(fakes), middle, stack.shape[-2:], fill=-1.0)
+    if not torch.isfinite(fake).all():
+        raise InputError("the network gave NaN or infinite values: its training diverged; train again")
+    back = resample_like(plane.like(np.moveaxis(fake[:, 0].numpy(), 0, 2)), mr, fill=-1.0)
     return mr.like(denormalise_ct(back.data, body))

@@ -623,7 +623,7 @@ def test_real_pair_has_its_figures(real):
     ct, mask = real["ct"].data, real["mask"].data > 0
     assert np.abs(ct[mask]).mean() == pytest.approx(86.0, abs=0.1)
     x = normalise_mr(real["mr"].data, mask)
-    assert -1 <= x.min() and x.max() == 1 and (x[~mask] == -1).all()
+    assert x.min() >= -1 and x.max() == 1 and (x[~mask] == -1).all()
 
 
 @pytest.mark.parametrize(("name", "dice"), [("mr", 0.96), ("ct", 0.99)])

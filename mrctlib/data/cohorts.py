@@ -152,8 +152,8 @@ def _case_slices(
     volume: Volume, body: np.ndarray, modality: str, spacing: float, size: int, number: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     normalise = {"mr": normalise_mr, "ct": normalise_ct}[modality]
-    images = to_stack(volume.like(normalise(volume.data, body)), spacing)
-    masks = to_stack(volume.like(body), spacing) > 0.5
+    images, _ = to_stack(volume.like(normalise(volume.data, body)), spacing)
+    masks = to_stack(volume.like(body), spacing)[0] > 0.5
     filled = masks.flatten(1).float().mean(1)
     with_body = torch.nonzero(filled > 0).flatten()
     if not len(with_body):
@@ -161,32 +161,43 @@ def _case_slices(
     low, high = int(with_body[0]), int(with_body[-1])
     heights = (torch.arange(len(masks)) - low) / max(high - low, 1)
     keep = filled >= MIN_BODY_SHARE
-    middle = [int(torch.nonzero(masks.any(0).any(0).any(1 - axis)).float().mean()) for axis in (0, 1)]
+    middle, _ = body_window(masks)
     images = cut_about(images, middle, size, fill=-1.0)[keep]
-    depths = torch.stack([depth_below_surface(mask, spacing) for mask in masks])
-    depths = cut_about(depths, middle, size, fill=0.0)[keep]
+    depths = cut_about(depth_below_surface(masks, spacing), middle, size, fill=0.0)[keep]
     return images, depths, heights[keep], torch.full((int(keep.sum()),), number)
 
 
-def depth_below_surface(mask: Tensor, spacing: float) -> Tensor:
-    """Distance in mm from each pixel of the body to the nearest pixel outside; 0 outside. mask: (1, H, W) bool."""
-    return torch.from_numpy(ndimage.distance_transform_edt(mask[0].numpy()) * spacing).float()[None]
-
-
-def to_stack(volume: Volume, spacing: float) -> Tensor:
-    """The axial slices of a volume as (S, 1, R, A), resampled in the plane to `spacing` mm."""
+def to_stack(volume: Volume, spacing: float) -> tuple[Tensor, Volume]:
+    """(axial slices as (S, 1, R, A), the volume they are of): resampled in the plane to `spacing` mm, not along S."""
     plane = resample(volume, (spacing, spacing, volume.spacing[2]))
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(plane.data, 2, 0)))[:, None]
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(plane.data, 2, 0)))[:, None], plane
 
 
-def cut_about(stack: Tensor, middle: Sequence[int], size: int, fill: float | bool) -> Tensor:
+def depth_below_surface(masks: Tensor, spacing: float) -> Tensor:
+    """(N, 1, H, W) bool to float: mm from each pixel of the body to the nearest one outside it in its slice."""
+    depths = [ndimage.distance_transform_edt(mask) * spacing for mask in masks[:, 0].numpy()]
+    return torch.from_numpy(np.stack(depths)).float()[:, None]
+
+
+def body_window(masks: Tensor) -> tuple[tuple[int, int], int]:
+    """((row, column) in the middle of the body in any slice of (N, 1, H, W), its larger extent in pixels)."""
+    spans = [torch.nonzero(masks.any(0)[0].any(1 - axis)).flatten() for axis in (0, 1)]
+    middle = tuple(int(span[0] + span[-1] + 1) // 2 for span in spans)
+    return middle, max(int(span[-1] - span[0]) + 1 for span in spans)
+
+
+def cut_about(stack: Tensor, middle: Sequence[int], size: int, fill: float) -> Tensor:
     """A (N, 1, size, size) window of (N, 1, H, W) with `middle` = (row, column) at its centre, padded with `fill`."""
-    for axis, centre in zip((2, 3), middle, strict=True):
-        start = centre - size // 2
-        before, after = max(0, -start), max(0, start + size - stack.shape[axis])
-        pad = (0, 0, before, after) if axis == 2 else (before, after)
-        stack = F.pad(stack, pad, value=fill).narrow(axis, start + before, size)
-    return stack
+    top, left = (centre - size // 2 for centre in middle)
+    bottom, right = top + size - stack.shape[2], left + size - stack.shape[3]
+    return F.pad(stack, (-left, right, -top, bottom), value=fill)  # a negative pad cuts
+
+
+def paste_about(window: Tensor, middle: Sequence[int], shape: Sequence[int], fill: float) -> Tensor:
+    """The inverse of `cut_about`: the window back in its place in (N, 1, *shape), `fill` around it."""
+    size = window.shape[-1]
+    top, left = (centre - size // 2 for centre in middle)
+    return F.pad(window, (left, shape[1] - left - size, top, shape[0] - top - size), value=fill)
 
 
 def unpaired_halves(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], list[Case]]:
@@ -224,43 +235,43 @@ def unpaired_batch(
     return i, torch.multinomial(near, 1, generator=generator)[:, 0]
 
 
-DEPTH_BIN_MM, DEPTH_BINS, HEIGHT_BINS = 2.0, 40, 12
+# ---------------------------------------------------------------------------------------------------- the typical body
+
+DEPTH_BIN_MM, DEPTH_BINS, SECTORS, HEIGHT_BINS = 3.2, 25, 12, 20
+CELLS = SECTORS * DEPTH_BINS
 
 
-def typical_image(slices: SliceSet) -> Tensor:
-    """What a body looks like on average: median intensity by relative height and depth, (heights, depths).
+def typical_body(slices: SliceSet) -> Tensor:
+    """Mean intensity by relative height and by cell (see `cells`), (HEIGHT_BINS, CELLS).
 
-    Knows nothing of a single patient: a baseline that any translation must beat, and a place to start from.
+    It knows the population and no patient: a baseline that a translation must beat, and a target for its averages.
     """
-    table = torch.full((HEIGHT_BINS, DEPTH_BINS), -1.0)
-    rows, columns = _bins(slices.heights, slices.depths)
-    rows = rows.expand_as(columns)
-    body = slices.masks
-    for row in range(HEIGHT_BINS):
-        here = body & (rows == row)
-        values, depth = slices.images[here], columns[here]
-        for column in range(DEPTH_BINS):
-            chosen = values[depth == column]
-            if len(chosen):
-                table[row, column] = chosen.mean()
-            elif column:
-                table[row, column] = table[row, column - 1]
-    return table
+    index = (height_bins(slices.heights) * CELLS + cells(slices.depths))[slices.masks]
+    count = torch.bincount(index, minlength=HEIGHT_BINS * CELLS)
+    total = torch.bincount(index, slices.images[slices.masks].double(), minlength=HEIGHT_BINS * CELLS)
+    table = (total / count).float().reshape(HEIGHT_BINS, SECTORS, DEPTH_BINS)
+    for depth in range(1, DEPTH_BINS):  # deeper than anybody is there: go on as one step less deep
+        table[..., depth] = torch.where(table[..., depth].isnan(), table[..., depth - 1], table[..., depth])
+    return table.nan_to_num(-1.0).reshape(HEIGHT_BINS, CELLS)
 
 
-def drawn_from(table: Tensor, heights: Tensor, depths: Tensor) -> Tensor:
+def draw_typical(table: Tensor, heights: Tensor, depths: Tensor) -> Tensor:
     """The typical image for bodies of these (N,) heights and (N, 1, H, W) depths; -1 outside the body."""
-    rows, columns = _bins(heights, depths)
-    return torch.where(depths > 0, table[rows.expand_as(columns), columns], -1.0)
+    columns = cells(depths)
+    return torch.where(depths > 0, table[height_bins(heights).expand_as(columns), columns], -1.0)
 
 
-def _bins(heights: Tensor, depths: Tensor) -> tuple[Tensor, Tensor]:
-    rows = (heights * HEIGHT_BINS).long().clamp(0, HEIGHT_BINS - 1)[:, None, None, None]
-    return rows, (depths / DEPTH_BIN_MM).long().clamp(0, DEPTH_BINS - 1)
+def height_bins(heights: Tensor) -> Tensor:
+    """(N,) relative heights to (N, 1, 1, 1) bin numbers."""
+    return (heights * HEIGHT_BINS).long().clamp(0, HEIGHT_BINS - 1)[:, None, None, None]
 
 
-def profile_difference(images, guess, depths):
-    columns = _bins(torch.zeros(len(images)), depths)[1].flatten(1)
-    r = ((images - guess) * (depths > 0)).flatten(1)
-    sums = torch.zeros(len(images), DEPTH_BINS).scatter_add(1, columns, r)
-    return sums.abs().sum() / (depths > 0).sum()
+def cells(depths: Tensor) -> Tensor:
+    """(N, 1, H, W) depths in mm to cell numbers: which 3.2 mm layer below the skin, in which of 12 directions.
+
+    Directions go from the front to the back as seen from the middle of the window; right and left count alike.
+    """
+    side = torch.linspace(-1, 1, depths.shape[2], device=depths.device).abs()[:, None]
+    front = torch.linspace(-1, 1, depths.shape[3], device=depths.device)[None]
+    sector = (torch.atan2(side, front) / torch.pi * SECTORS).long().clamp(max=SECTORS - 1)
+    return sector * DEPTH_BINS + (depths / DEPTH_BIN_MM).long().clamp(0, DEPTH_BINS - 1)

@@ -262,7 +262,7 @@ class Patient:
         return (image - 1000).numpy()
 
     def labels(self, names: Sequence[str] = BRAIN) -> np.ndarray:
-        """Tissue map, (R, A, S) uint8: 1 + index into `names` of the most frequent tissue there, 0 where it is another."""
+        """Tissue map, (R, A, S) uint8: 1 + index into `names` of the largest share, 0 where that is another tissue."""
         everything = [*names, *(n for n in self.fractions if n not in names)]
         largest = torch.stack([self.fractions[n] for n in everything]).argmax(0)
         return torch.where(largest < len(names), largest + 1, 0).to(torch.uint8).numpy()
@@ -272,13 +272,11 @@ class Patient:
 
 
 def noise_floor_hu(scanner: str | Scanner = "a") -> float:
-    """Mean absolute error, in HU, of a prediction that knows the patient exactly but not the noise: sigma sqrt(2/pi)."""
+    """Mean absolute error in HU of a prediction that knows all of the patient but not the noise: sigma sqrt(2/pi)."""
     return _scanner(scanner).ct_noise * math.sqrt(2 / math.pi)
 
 
-def draw_patient(
-    seed: int, case: int, shape: Sequence[int] = (128, 128, 96), *, lesion: str | None = None
-) -> Patient:
+def draw_patient(seed: int, case: int, shape: Sequence[int] = (128, 128, 96), *, lesion: str | None = None) -> Patient:
     """Draw one patient on a grid of `shape` voxels over 256 x 256 x 192 mm; the same (seed, case) is the same person.
 
     lesion: None, or one of `LESIONS`, put somewhere into the brain.
@@ -452,7 +450,9 @@ def _paint_face_and_base(brush: _Brush, person: _Person, p: Place) -> None:
     cells = torch.cos(0.45 * p.x) * torch.cos(0.4 * p.y + 0.25 * p.z) + 0.2 * lumpy  # thin walls between small cells
     brush.paint("air", torch.maximum(ethmoid, 3 * (0.2 - cells.abs())))
     nasal = torch.maximum(p.ellipsoid((0, 66, -58), (13, 30, 17)), 1.2 - p.x.abs())  # a septum in the middle
-    turbinates = torch.minimum(4 * torch.cos(0.5 * (p.z + 58) + 0.5 * lumpy) - 1.5, p.x.abs() - 4)  # from the side walls
+    turbinates = torch.minimum(
+        4 * torch.cos(0.5 * (p.z + 58) + 0.5 * lumpy) - 1.5, p.x.abs() - 4
+    )  # from the side walls
     brush.paint("air", torch.maximum(nasal, turbinates))
     pharynx = union(p.ellipsoid((0, 22, -78), (11, 8, 22)), p.ellipsoid((0, 12, -104), (8, 7, 24)))
     brush.paint("air", pharynx + 0.8 * lumpy)
@@ -588,7 +588,12 @@ def write_cohort(
     staging = folder.with_name(f".part-{os.getpid()}-{folder.name}")
     try:
         for case in progress(range(cases), "drawing patients", unit="case"):
-            _write_case(staging / f"phantom_{seed}_{case:03d}", draw_patient(seed, case, shape, lesion=lesion), contrast, scanner)
+            _write_case(
+                staging / f"phantom_{seed}_{case:03d}",
+                draw_patient(seed, case, shape, lesion=lesion),
+                contrast,
+                scanner,
+            )
         about = {
             "data": "phantom",
             "seed": seed,

@@ -46,27 +46,17 @@ class ResnetGenerator(nn.Module):
     unchanged, which is why it copies less readily than a U-Net. Zhu et al. 2017: 9 blocks at 256, 6 at 128.
     """
 
-    def __init__(self, base: int = 64, blocks: int = 9, kernel: int = 7, fold: int = 1) -> None:
+    def __init__(self, base: int = 64, blocks: int = 9, kernel: int = 7) -> None:
         super().__init__()
-        widths = [base, 2 * base, 4 * base] if fold == 1 else [base, 2 * base]
         down, up = [], []
-        for width, wider in zip(widths[:-1], widths[1:], strict=True):
-            down += conv_norm_relu(width, wider, 3, stride=2)
-            widen = nn.ConvTranspose2d(wider, width, 3, 2, padding=1, output_padding=1, bias=False)
+        for width in (base, 2 * base):
+            down += conv_norm_relu(width, 2 * width, 3, stride=2)
+            widen = nn.ConvTranspose2d(2 * width, width, 3, 2, padding=1, output_padding=1, bias=False)
             up = [widen, nn.InstanceNorm2d(width), nn.ReLU(inplace=True), *up]
-        last = nn.Conv2d(base, fold**2, kernel, padding=kernel // 2, padding_mode="reflect")
-        self.layers = init_weights(
-            nn.Sequential(
-                nn.PixelUnshuffle(fold),
-                *conv_norm_relu(fold**2, base, kernel),
-                *down,
-                *(ResidualBlock(widths[-1]) for _ in range(blocks)),
-                *up,
-                last,
-                nn.PixelShuffle(fold),
-                nn.Tanh(),
-            )
-        )
+        middle = [ResidualBlock(4 * base) for _ in range(blocks)]
+        last = nn.Conv2d(base, 1, kernel, padding=kernel // 2, padding_mode="reflect")
+        self.layers = nn.Sequential(*conv_norm_relu(1, base, kernel), *down, *middle, *up, last, nn.Tanh())
+        init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -87,9 +77,7 @@ class UnetGenerator(nn.Module):
             nn.Sequential(*conv_norm_relu(a, b, 3, 2), *conv_norm_relu(b, b, 3))
             for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, 2) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.merge = nn.ModuleList(nn.Sequential(*conv_norm_relu(2 * a, a, 3)) for a in widths[:-1])
         self.last = nn.Sequential(nn.Conv2d(base, 1, 3, padding=1), nn.Tanh())
         init_weights(self)
@@ -106,23 +94,24 @@ class UnetGenerator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """(N, 1, H, W) to (N, 1, h, w): one score for each overlapping patch. With layers=3 a patch is 70x70 (Isola et al. 2017).
+    """(N, channels, H, W) to (N, 1, h, w): one score for each overlapping patch. Isola et al. 2017: 3 layers, 70x70.
 
-    layers: the number of convolutions with stride 2.
+    layers: the number of convolutions with stride 2; channels: of the input.
     """
 
-    def __init__(self, base: int = 64, layers: int = 3, norm: bool = True, channels: int = 1) -> None:
+    def __init__(self, base: int = 64, layers: int = 3, channels: int = 1) -> None:
         super().__init__()
         widths = [base * min(2**level, 8) for level in range(layers + 1)]
         modules: list[nn.Module] = [nn.Conv2d(channels, base, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for level, (width, wider) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
             stride = 2 if level < layers else 1
-            modules.append(nn.Conv2d(width, wider, 4, stride, 1, bias=not norm))
-            modules += [nn.InstanceNorm2d(wider)] if norm else []
-            modules.append(nn.LeakyReLU(0.2, inplace=True))
+            modules += [
+                nn.Conv2d(width, wider, 4, stride, 1, bias=False),
+                nn.InstanceNorm2d(wider),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
         self.layers = nn.Sequential(*modules, nn.Conv2d(widths[-1], 1, 4, 1, 1))
-        if norm:
-            init_weights(self)
+        init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

@@ -1,0 +1,181 @@
+"""What a reader sees: figures that can be read from the back of a room, with a caption and words for those who cannot.
+
+CT and MR are grey; a difference is blue (too low) to red (too high), which colour-blind eyes can tell apart. Volumes
+are (R, A, S); pictures show the patient's right on the left and the front at the top, as radiologists do.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mrctlib.data.volumes import Volume
+
+# Okabe and Ito's colours, in an order that also differs in lightness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "font.size": 14,
+    "axes.titlesize": 15,
+    "axes.labelsize": 14,
+    "legend.fontsize": 12,
+    "lines.linewidth": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "figure.dpi": 80,
+}
+CT_WINDOW = (-1000.0, 1500.0)
+PLANES = ("axial", "coronal", "sagittal")
+
+
+def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: float = 3.2, **options) -> tuple:
+    """A figure in the style of the course and its (rows, columns) array of axes; width and height of each in inches.
+
+    Made without pyplot, so nothing stays in memory behind a notebook's back.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def png(figure: Figure, colours: int = 128) -> bytes:
+    """The figure as a small PNG: `colours` palette entries are enough for grey images and a few lines."""
+    raw = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
+    small = io.BytesIO()
+    Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def show(figure: Figure, caption: str, alt: str | None = None) -> None:
+    """Display a figure with its caption below it; `alt` says in words what is to be seen (default: the caption)."""
+    from IPython import get_ipython
+    from IPython.display import Image as Picture
+    from IPython.display import Markdown, display
+
+    alt = alt or caption
+    if hasattr(get_ipython(), "kernel"):
+        display(Picture(png(figure)), metadata={"image/png": {"alt": alt}})
+        display(Markdown(f"*{caption}*"))
+    else:
+        print(f"[figure: {alt}]")
+
+
+# ---------------------------------------------------------------------------------------------------- images
+
+
+def plane(volume: Volume | np.ndarray, name: str, at: int) -> np.ndarray:
+    """One slice of a volume, (rows, columns), turned as radiologists look at it."""
+    data = volume.data if isinstance(volume, Volume) else volume
+    cut = np.take(data, at, axis={"axial": 2, "coronal": 1, "sagittal": 0}[name])
+    turned = cut.T[::-1]  # the second axis goes up
+    # The patient's right on the left of the picture; in a sagittal plane the front is on the left.
+    return turned[:, ::-1]
+
+
+def picture(
+    axis: Axes, image: np.ndarray, window: tuple[float, float], title: str = "", *, aspect: float = 1.0, cmap="gray"
+):
+    """Draw a (rows, columns) image in a grey window of (lowest, highest) value, without axes."""
+    drawn = axis.imshow(image, cmap=cmap, vmin=window[0], vmax=window[1], aspect=aspect, interpolation="nearest")
+    axis.set_title(title)
+    axis.set_axis_off()
+    return drawn
+
+
+def mr_window(mr: np.ndarray, body: np.ndarray | None = None) -> tuple[float, float]:
+    """From 0 to the 99.5th percentile in the body: the grey window of an MR."""
+    return 0.0, float(np.percentile(mr if body is None else mr[body], 99.5))
+
+
+def three_planes(volumes: Mapping[str, tuple[Volume, tuple[float, float]]], at: Sequence[int] | None = None) -> Figure:
+    """A row for each named (volume, window), a column for each plane, through voxel `at` = (R, A, S)."""
+    figure, axes = new_figure(len(volumes), 3, width=3.4, height=3.3)
+    for row, (name, (volume, window)) in zip(axes, volumes.items(), strict=True):
+        r, a, s = at or tuple(n // 2 for n in volume.data.shape)
+        dr, da, ds = volume.spacing
+        for axis, which, index, aspect in zip(row, PLANES, (s, a, r), (da / dr, ds / dr, ds / da), strict=True):
+            picture(axis, plane(volume, which, index), window, f"{name}, {which}", aspect=aspect)
+    return figure
+
+
+def translation(
+    mr: Volume, sct: Volume, ct: Volume, body: np.ndarray, title: str = "", heights=(0.25, 0.45, 0.7)
+) -> Figure:
+    """MR, synthetic CT, CT and their difference in HU, a row for each relative height in the body."""
+    low, high = np.flatnonzero(body.any((0, 1)))[[0, -1]]
+    figure, axes = new_figure(len(heights), 4, width=3.3, height=3.3)
+    aspect = mr.spacing[1] / mr.spacing[0]
+    for row, height in zip(axes, heights, strict=True):
+        at = int(low + height * (high - low))
+        first = row is axes[0]
+        picture(row[0], plane(mr, "axial", at), mr_window(mr.data, body), "MR" if first else "", aspect=aspect)
+        picture(row[1], plane(sct, "axial", at), CT_WINDOW, "synthetic CT" if first else "", aspect=aspect)
+        picture(row[2], plane(ct, "axial", at), CT_WINDOW, "CT" if first else "", aspect=aspect)
+        error = np.where(plane(body, "axial", at), plane(sct, "axial", at) - plane(ct, "axial", at), 0)
+        drawn = picture(row[3], error, (-800, 800), "synthetic - real" if first else "", aspect=aspect, cmap="RdBu_r")
+    figure.colorbar(drawn, ax=axes[:, 3], label="difference (HU)", shrink=0.6)
+    if title:
+        figure.suptitle(title, fontsize=15)
+    return figure
+
+
+def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0)) -> Figure:
+    """Slices (R, A) as the network sees them, a named row for each set."""
+    columns = max(len(images) for images in rows.values())
+    figure, axes = new_figure(len(rows), columns, width=2.1, height=2.2)
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis in row:
+            axis.set_axis_off()
+        for axis, image in zip(row, images, strict=False):
+            picture(axis, np.asarray(image).T[::-1, ::-1], window)
+        row[0].set_title(name, loc="left")
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------- curves and bars
+
+
+def history(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """How a training went: the losses, the pull of the discriminators, and the three signs of drift."""
+    figure, axes = new_figure(1, 3, width=4.6, height=3.6)
+    steps = [row["step"] for row in rows]
+    watched = ("mr_correlation", "bone_ratio", "background_hu")
+    names = [n for n in rows[0] if n not in ("step", *watched)]
+    for name in names:
+        axes[0, 0].plot(steps, [row.get(name, np.nan) for row in rows], label=name)
+    axes[0, 0].set(yscale="log", xlabel="step", ylabel="weighted loss", title="losses")
+    axes[0, 0].legend(ncol=2, fontsize=10)
+    axes[0, 1].plot(steps, [row["mr_correlation"] for row in rows], label="correlation with the MR")
+    axes[0, 1].plot(steps, [row["bone_ratio"] for row in rows], label="bone, fake over real", linestyle="--")
+    axes[0, 1].axhline(1, color="0.6", linewidth=1)
+    axes[0, 1].axhline(0, color="0.6", linewidth=1)
+    axes[0, 1].set(xlabel="step", title="drift: copying, bone")
+    axes[0, 1].legend(fontsize=11)
+    axes[0, 2].plot(steps, [row["background_hu"] for row in rows])
+    axes[0, 2].set(xlabel="step", ylabel="mean outside the body (HU)", title="drift: background")
+    return figure
+
+
+def bars(values: Mapping[str, float], label: str, *, highlight: str = "", floor: float | None = None) -> Figure:
+    """A horizontal bar for each named value, best at the top, with its number written out."""
+    figure, axes = new_figure(1, 1, width=8, height=0.5 * len(values) + 1.2)
+    axis = axes[0, 0]
+    names = sorted(values, key=values.get, reverse=True)
+    drawn = axis.barh(
+        names, [values[n] for n in names], color=[COLOURS[1] if n == highlight else COLOURS[0] for n in names]
+    )
+    axis.bar_label(drawn, fmt=" %.0f")
+    if floor is not None:
+        axis.axvline(floor, color="k", linestyle=":", label=f"noise floor, {floor:.0f}")
+        axis.legend(loc="lower right")
+    axis.set_xlabel(label)
+    return figure

@@ -1,0 +1,66 @@
+"""Losses against values worked out by hand, and against PyTorch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mrctlib import losses
+from mrctlib.losses import Schedule
+
+
+def test_least_squares_by_hand():
+    scores = torch.tensor([0.0, 1.0, 3.0])
+    assert losses.least_squares_gan(scores, real=True) == pytest.approx((1 + 0 + 4) / 3)
+    assert losses.least_squares_gan(scores, real=False) == pytest.approx((0 + 1 + 9) / 3)
+    assert losses.least_squares_gan(scores, True, torch.tensor([1.0, 0.0, 1.0])) == pytest.approx(5 / 2)
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_cross_entropy_is_torchs(real):
+    scores = torch.randn(4, 1, 5, 5)
+    expected = F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+    torch.testing.assert_close(losses.cross_entropy_gan(scores, real), expected)
+
+
+def test_cycle_and_identity_are_l1():
+    a, b = torch.randn(2, 2, 1, 6, 6)
+    torch.testing.assert_close(losses.cycle_consistency(a, b), F.l1_loss(b, a))
+    torch.testing.assert_close(losses.identity(a, b), F.l1_loss(b, a))
+
+
+def test_mind_forgets_contrast_and_sign_but_not_place():
+    torch.manual_seed(0)
+    image = F.avg_pool2d(torch.randn(1, 1, 40, 40), 5, 1, 2)
+    inverted, moved = 0.3 - 2 * image, image.roll(3, 3)
+    assert losses.mind_consistency(image, inverted) < 0.02
+    assert losses.mind_consistency(image, moved) > 5 * losses.mind_consistency(image, inverted)
+    assert losses.mind(image).min() > 0 and losses.mind(image).max() <= 1
+
+
+def test_mind_of_a_flat_image_is_finite_with_its_gradient():
+    flat = torch.full((1, 1, 8, 8), -1.0, requires_grad=True)
+    losses.mind(flat).sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_background_looks_outside_only():
+    depth = torch.zeros(1, 1, 4, 4)
+    depth[..., 1:3, 1:3] = 2.0
+    fake = torch.where(depth > 0, 7.0, -0.5)
+    assert losses.background(fake, depth, torch.full_like(depth, -1.0)) == pytest.approx(0.5)
+    assert losses.background(fake, depth + 1, torch.full_like(depth, -1.0)) == 0
+
+
+def test_profile_compares_averages_not_pixels():
+    depth = torch.full((1, 1, 8, 8), 5.0)
+    typical = torch.zeros(1, 1, 8, 8)
+    mirrored = torch.where(torch.arange(8)[:, None] < 4, -0.5, 0.5).expand(1, 1, 8, 8)  # right and left cancel
+    assert losses.profile(mirrored, depth, typical) == pytest.approx(0, abs=1e-6)
+    assert losses.profile(typical + 0.5, depth, typical) == pytest.approx(0.5)
+    assert losses.profile(typical + 0.5, torch.zeros_like(depth), typical) == 0
+
+
+def test_schedules_go_straight_and_then_stay():
+    weight = Schedule(10, 2, until=0.5)
+    assert [weight.at(x) for x in (0, 0.25, 0.5, 0.75, 1)] == [10, 6, 2, 2, 2]
+    assert Schedule(1, 3).at(0.5) == 2

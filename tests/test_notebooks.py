@@ -1,0 +1,67 @@
+"""Every notebook, whole, as the cpu tier and as a student on Binder gets it, in an empty folder.
+
+nbval compares the cells that carry NBVAL_CHECK_OUTPUT; the assertions in the notebooks fail when nothing was learned.
+The kernel's peak memory and the whole time are held to what Binder gives.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted([*ROOT.glob("lectures/*.ipynb"), *ROOT.glob("labs/*.ipynb")])
+SECONDS = {"08_mr_to_ct_cyclegan": 360}
+ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
+MEMORY_ABOVE_TORCH = 1.5e9  # bytes: Binder gives 2 GB in all
+
+
+def memory_of_kernels(process: psutil.Process) -> int:
+    """Resident bytes of the kernels below `process`."""
+    total = 0
+    for child in process.children(recursive=True):
+        try:
+            if any("ipykernel" in word for word in child.cmdline()):
+                total = max(total, child.memory_info().rss)
+        except psutil.Error:  # it ended between the two looks
+            continue
+    return total
+
+
+@pytest.fixture(scope="module")
+def bare_torch() -> int:
+    code = "import torch, psutil; print(psutil.Process().memory_info().rss)"
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook(path, tmp_path, bare_torch):
+    shutil.copy(path, tmp_path)
+    environment = os.environ | {"MRCT_TIER": "cpu"}
+    environment.pop("MRCT_DATA", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
+    started = time.monotonic()
+    child = subprocess.Popen(
+        [*command, "--nbval-cell-timeout=900", path.name],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    peak, process = 0, psutil.Process(child.pid)
+    while child.poll() is None:
+        peak = max(peak, memory_of_kernels(process))
+        time.sleep(0.2)
+    seconds, output = time.monotonic() - started, child.stdout.read()
+    assert child.returncode == 0, output[-8000:]
+    above = peak - bare_torch
+    print(f"\n{path.stem}: {seconds:.0f} s, peak {above / 1e9:.2f} GB above a bare import of torch")
+    assert peak and above < MEMORY_ABOVE_TORCH, f"{above / 1e9:.2f} GB above a bare import of torch"
+    assert seconds < SECONDS[path.stem] * ROOM_FOR_NOISE
