@@ -52,9 +52,9 @@ def plain_step(training: TranslationTraining) -> None:
     for k in range(recipe.batch):
         one = {name: value[k : k + 1] for name, value in batch.items()}
         for source, target, there, back in (("mr", "ct", to_ct, to_mr), ("ct", "mr", to_mr, to_ct)):
-            fake = game._shown(there(one[source]), one[f"{source}_depth"])
+            fake = game.shown(there(one[source]), one[f"{source}_depth"])
             terms = {
-                "gan": game._judge(target, fake, real=True),
+                "gan": game.judge(target, fake, real=True),
                 "cycle": losses.cycle_consistency(one[source], back(there(one[source]))),
                 "mind": losses.mind_consistency(one[source], there(one[source])),
                 "profile": losses.profile(there(one[source]), one[f"{source}_depth"], one[f"typical_{target}"]),
@@ -75,7 +75,7 @@ def plain_step(training: TranslationTraining) -> None:
 
 
 def library_step(training: TranslationTraining) -> None:
-    training._one_step()
+    training.one_step()
     training.step += 1
 
 
@@ -100,7 +100,6 @@ def main() -> None:
     library, plain = (TranslationTraining(recipe, *slices, here) for _ in range(2))
     for networks in (plain.game.generators, plain.game.discriminators):
         networks.to(memory_format=torch.contiguous_format)
-    plain.accelerator.state._mixed_precision = "no"
     with FlopCounterMode(display=False) as counter:
         library_step(library)
     timed(plain_step, plain)

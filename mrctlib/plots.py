@@ -21,7 +21,7 @@ from mrctlib.data.volumes import Volume
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {
     "font.size": 14,
-    "axes.titlesize": 15,
+    "axes.titlesize": 16,
     "axes.labelsize": 14,
     "legend.fontsize": 12,
     "lines.linewidth": 2.5,
@@ -30,6 +30,8 @@ STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
     "figure.dpi": 80,
 }
+matplotlib.rcParams.update(STYLE)
+
 CT_WINDOW = (-1000.0, 1500.0)
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -39,17 +41,14 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
 
     Made without pyplot, so nothing stays in memory behind a notebook's back.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def png(figure: Figure, colours: int = 128) -> bytes:
     """The figure as a small PNG: `colours` palette entries are enough for grey images and a few lines."""
     raw = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
+    figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
     small = io.BytesIO()
     Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
     return small.getvalue()
@@ -176,6 +175,6 @@ def bars(values: Mapping[str, float], label: str, *, highlight: str = "", floor:
     axis.bar_label(drawn, fmt=" %.0f")
     if floor is not None:
         axis.axvline(floor, color="k", linestyle=":", label=f"noise floor, {floor:.0f}")
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper right")
     axis.set_xlabel(label)
     return figure

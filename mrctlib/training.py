@@ -225,9 +225,9 @@ class CycleGame:
         back_mr = to_mr(fake_ct + recipe.noise * torch.randn_like(fake_ct))
         back_ct = to_ct(fake_mr + recipe.noise * torch.randn_like(fake_mr))
 
-        fakes = {"ct": self._shown(fake_ct, batch["mr_depth"]), "mr": self._shown(fake_mr, batch["ct_depth"])}
+        fakes = {"ct": self.shown(fake_ct, batch["mr_depth"]), "mr": self.shown(fake_mr, batch["ct_depth"])}
         terms = {
-            "gan": sum(self._judge(name, fake, real=True) for name, fake in fakes.items()),
+            "gan": sum(self.judge(name, fake, real=True) for name, fake in fakes.items()),
             "cycle": losses.cycle_consistency(mr, back_mr) + losses.cycle_consistency(ct, back_ct),
         }
         if weight["identity"]:
@@ -245,21 +245,21 @@ class CycleGame:
         """Half the loss on real images and half on fakes, some of them old, summed over the two discriminators."""
         return (
             sum(
-                self._judge(name, self._shown(batch[name], batch[f"{name}_depth"]), real=True)
-                + self._judge(name, self.pools[name].query(fakes[name]), real=False)
+                self.judge(name, self.shown(batch[name], batch[f"{name}_depth"]), real=True)
+                + self.judge(name, self.pools[name].query(fakes[name]), real=False)
                 for name in self.discriminators
             )
             / 2
         )
 
-    def _shown(self, image: Tensor, depth: Tensor) -> Tensor:
+    def shown(self, image: Tensor, depth: Tensor) -> Tensor:
         """What a discriminator sees, (N, 2, H, W): the image, and 1 outside the body falling to 0 deep inside.
 
         The second channel is handed over even to a discriminator that is not to see it: it tells where the body is.
         """
         return torch.cat([image, torch.exp(-depth / DEPTH_SEEN_MM)], 1)
 
-    def _judge(self, name: str, shown: Tensor, *, real: bool) -> Tensor:
+    def judge(self, name: str, shown: Tensor, *, real: bool) -> Tensor:
         """GAN loss over the patches, each counted by how much body it holds: air looks the same, real or fake."""
         scores = self.discriminators[name](shown if self.recipe.sees_depth else shown[:, :1])
         body = F.adaptive_avg_pool2d((shown[:, 1:] < 1).float(), scores.shape[-2:])
@@ -322,17 +322,13 @@ class TranslationTraining:
         self.accelerator = Accelerator(mixed_precision=precision, cpu=tier.device.type == "cpu")
         seed_everything(recipe.seed, "weights")
         self.game = GAMES[recipe.model](recipe, mr, ct)
-        self.averaged = copy.deepcopy(self.game.generators["to_ct"]).requires_grad_(False).to(self.device)
         self.rates = {"generators": recipe.rate, "discriminators": recipe.discriminator_rate}
         self.optimisers = {}
         for name in ("generators", "discriminators"):
-            networks = getattr(self.game, name).to(memory_format=torch.channels_last)
+            networks = getattr(self.game, name).to(self.device, memory_format=torch.channels_last)
             if parameters := list(networks.parameters()):
                 self.optimisers[name] = torch.optim.Adam(parameters, self.rates[name], betas=(0.5, 0.999))
-        for networks in (self.game.generators, self.game.discriminators):
-            for key in networks:
-                networks[key] = self.accelerator.prepare(networks[key])
-        self.optimisers = {name: self.accelerator.prepare(o) for name, o in self.optimisers.items()}
+        self.averaged = copy.deepcopy(self.game.generators["to_ct"]).requires_grad_(False)
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
         self.watched = Watch.choose(mr, ct, self.device)
@@ -360,7 +356,7 @@ class TranslationTraining:
             disable=not self.accelerator.is_main_process,
         )
         for _ in bar:
-            for name, value in self._one_step().items():
+            for name, value in self.one_step().items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
             if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
@@ -378,7 +374,7 @@ class TranslationTraining:
                     bar.write(f"step {self.step}: {alarm}")
         return self
 
-    def _one_step(self) -> dict[str, float]:
+    def one_step(self) -> dict[str, float]:
         recipe, game = self.recipe, self.game
         done = self.step / recipe.steps
         place = self.accelerator.process_index
@@ -392,9 +388,7 @@ class TranslationTraining:
         game.discriminators.requires_grad_(False)
         with self.accelerator.autocast():
             terms, fakes = game.generator_losses(batch, done)
-        self.optimisers["generators"].zero_grad()
-        self.accelerator.backward(sum(terms.values()))
-        self.optimisers["generators"].step()
+        self._descend("generators", sum(terms.values()))
         self._average()
         result = {name: term.detach() for name, term in terms.items()}
 
@@ -402,34 +396,48 @@ class TranslationTraining:
             game.discriminators.requires_grad_(True)
             with self.accelerator.autocast():
                 loss = game.discriminator_loss(batch, fakes)
-            self.optimisers["discriminators"].zero_grad()
-            self.accelerator.backward(loss)
-            self.optimisers["discriminators"].step()
+            self._descend("discriminators", loss)
             result["discriminator"] = loss.detach()
         return {name: float(value) for name, value in result.items()}
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        """One step of an optimiser. With several processes, each with a batch of its own, on their mean gradient.
+
+        The usual wrapper for that expects one forward pass a step; here a generator has two and a discriminator is
+        used while it stands still, so the gradients are averaged by hand.
+        """
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad()
+        self.accelerator.backward(loss)
+        if self.accelerator.num_processes > 1:
+            for parameter in getattr(self.game, name).parameters():
+                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        optimiser.step()
 
     @torch.no_grad()
     def _average(self) -> None:
         """Follow the generator with an exponential average, which forgets faster at first to leave the start behind."""
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        current = self.accelerator.unwrap_model(self.game.generators["to_ct"])
-        for mean, value in zip(self.averaged.parameters(), current.parameters(), strict=True):
+        current = self.game.generators["to_ct"].parameters()
+        for mean, value in zip(self.averaged.parameters(), current, strict=True):
             mean.lerp_(value, 1 - decay)
 
     # ---- checkpoints
 
-    def _modules(self) -> dict[str, nn.Module]:
+    def modules_by_name(self) -> dict[str, nn.Module]:
         named = {"averaged": self.averaged}
         for kind in ("generators", "discriminators"):
             for name, network in getattr(self.game, kind).items():
-                named[f"{kind}.{name}"] = self.accelerator.unwrap_model(network)
+                named[f"{kind}.{name}"] = network
         return named
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all; nothing without a folder."""
         if self.folder is None or not self.accelerator.is_main_process:
             return
-        tensors = {f"{m}/{k}": v for m, network in self._modules().items() for k, v in network.state_dict().items()}
+        tensors = {
+            f"{m}/{k}": v for m, network in self.modules_by_name().items() for k, v in network.state_dict().items()
+        }
         for name, optimiser in self.optimisers.items():
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{name}/{index}/{k}": v for k, v in state.items()}
@@ -451,7 +459,7 @@ class TranslationTraining:
         if saved != self.recipe:
             other = [f.name for f in fields(Recipe) if getattr(saved, f.name) != getattr(self.recipe, f.name)]
             raise InputError(f"{path}: was trained with another recipe ({', '.join(other)}); name another folder")
-        for name, network in self._modules().items():
+        for name, network in self.modules_by_name().items():
             network.load_state_dict(_under(tensors, name))
         for name, optimiser in self.optimisers.items():
             state: dict[int, dict[str, Tensor]] = {}
@@ -552,7 +560,7 @@ def drift_alarms(history: Sequence[dict[str, float]]) -> list[str]:
     alarms = []
     if now["mr_correlation"] > 0.8:
         alarms.append(f"the fake CT copies the MR (correlation {now['mr_correlation']:.2f})")
-    elif now["mr_correlation"] > best + 0.25:
+    elif now["mr_correlation"] > max(0.3, best + 0.25):
         alarms.append(f"the fake CT drifts back to the MR (correlation {best:.2f} to {now['mr_correlation']:.2f})")
     if not 0.4 < now["bone_ratio"] < 2.5:
         alarms.append(f"the fake CT has {now['bone_ratio']:.1f} times the bone of real CT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,8 @@ class View:
         # A front end takes the richest form it can draw: the live widget, else the PNG, else the words.
         live = self.box._repr_mimebundle_() if hasattr(self.box, "_repr_mimebundle_") else {}
         live = live[0] if isinstance(live, tuple) else live or {}
-        return {**live, "image/png": self.image.value, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        picture = base64.b64encode(self.image.value).decode()
+        return {**live, "image/png": picture, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
 def slider(label: str, low: float, high: float, value: float, step: float = 1) -> ipywidgets.Widget:

@@ -62,7 +62,7 @@ def slices(cases):
 
 
 def weights(training: TranslationTraining) -> dict[str, torch.Tensor]:
-    return {f"{m}/{k}": v for m, net in training._modules().items() for k, v in net.state_dict().items()}
+    return {f"{m}/{k}": v for m, net in training.modules_by_name().items() for k, v in net.state_dict().items()}
 
 
 def test_every_term_is_finite_and_reported(slices, cpu):
@@ -260,3 +260,44 @@ def test_an_unusual_volume_goes_all_the_way(cases, cpu, slices):
     odd = Volume(mr.data[1:, :-2, 3:], mr.affine @ np.diag([1, 1, 1, 1.0]), axes="PIL")
     sct = synthesize(training.averaged, odd, body[1:, :-2, 3:], TINY)
     assert sct.data.shape == odd.data.shape and sct.axes == "PIL"
+
+
+def test_two_processes_train_one_model(cohort, tmp_path):
+    """accelerate launch: two processes with a batch each end with the same weights, written once."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import json, sys, torch
+            from mrctlib.data.cohorts import find_cases
+            from mrctlib.runtime import Tier
+            from mrctlib.training import Recipe, TranslationTraining, cohort_slices
+            recipe = Recipe.from_json(json.loads(sys.argv[1]))
+            slices = cohort_slices(find_cases(sys.argv[2]), recipe)[1:]
+            training = TranslationTraining(recipe, *slices, Tier("cpu", torch.device("cpu")), sys.argv[3]).run()
+            sums = training.accelerator.gather(sum(p.double().sum() for p in training.averaged.parameters())[None])
+            assert len(sums) == 2 and sums[0] == sums[1], sums
+            """
+        )
+    )
+    recipe = json.dumps(replace(TINY, steps=4).to_json())
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    run = subprocess.run(
+        [*launch, *options, str(script), recipe, str(cohort), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert read_checkpoint(tmp_path / "run" / CHECKPOINT)[1]["step"] == 4

@@ -479,6 +479,10 @@ def _paint_skull(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> N
     arch = p.ellipsoid((0, -44, -88), (13, 10, 20))
     petrous = p.both_sides((42, -12, -44), (24, 9, 9))
     sphenoid = p.ellipsoid((0, 26, -42), (26, 18, 12))
+    mastoid = p.both_sides((54, -24, -46), (14, 16, 19))
+    maxilla = p.both_sides((28, 56, -58), (17, 19, 18))
+    brow = p.both_sides((16, 76, -12), (20, 9, 13))
+    cheek = p.both_sides((56, 34, -48), (5, 32, 5.5))
     bones = union(
         jaw,
         ramus,
@@ -487,15 +491,17 @@ def _paint_skull(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> N
         arch,
         petrous,
         sphenoid,
-        p.both_sides((54, -24, -46), (14, 16, 19)),  # mastoid
-        p.both_sides((28, 56, -58), (17, 19, 18)),  # maxilla
-        p.both_sides((16, 76, -12), (20, 9, 13)),  # brow
+        mastoid,
+        maxilla,
+        brow,
+        cheek,
         torch.maximum(p.both_sides((30, 58, -30), (19, 27, 18)), p.y - 70),  # orbit, open to the front
         p.ellipsoid((0, 60, -78), (22, 24, 4.5)),  # palate
-        p.both_sides((56, 34, -48), (5, 32, 5.5)),  # cheek
     )
-    diploe = torch.maximum((cranium - thickness / 2).abs() - (thickness - 4.2) * 0.42, -34 - p.z)
-    cores = union(clivus_and_dens + 4, arch + 4, jaw + 3.5, ramus + 3, sphenoid + 6, petrous + 6)
+    # Only shells are dense: vault, cheekbones, jaw and vertebrae hold fatty marrow, the petrous bone hardly any.
+    diploe = (cranium - thickness / 2).abs() - (thickness - 4.2) * 0.42
+    cores = union(clivus_and_dens, arch, jaw, ramus, maxilla, brow, cheek, mastoid) + 3
+    cores = union(cores, sphenoid + 4, petrous + 6)
     brush.paint("marrow", union(diploe, cores))
     brush.paint("bone", union(cranium - thickness, bones))
 
