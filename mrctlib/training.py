@@ -370,8 +370,9 @@ class TranslationTraining:
                 self.save()
                 if on_watch:
                     on_watch(self)
-                for alarm in drift_alarms(self.history):
-                    bar.write(f"step {self.step}: {alarm}")
+                if self.step >= recipe.steps / 4:  # a beginner is wrong in every way
+                    for alarm in drift_alarms(self.history):
+                        bar.write(f"step {self.step}: {alarm}")
         return self
 
     def one_step(self) -> dict[str, float]:

@@ -3,6 +3,9 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,9 +75,17 @@ def test_there_are_notebooks():
 
 def test_links_follow_the_fork():
     repository = re.search(r'Repository = "https://github.com/([^"]+)"', (ROOT / "pyproject.toml").read_text()).group(1)
+    host = r"(?:github\.com|google\.com/github|mybinder\.org/v2/gh)/([\w.-]+/[\w.-]+)"
     for path in [ROOT / "README.md", *NOTEBOOKS]:
-        for found in re.findall(
-            r"(?:github\.com|colab\.research\.google\.com/github|/gh)/([\w.-]+/[\w.-]+?)(?:[/\"\\#)@\s]|\.git)",
-            path.read_text(),
-        ):
-            assert found == repository or path.name != "README.md", f"{path.name} links to {found}"
+        found = set(re.findall(host, path.read_text()))
+        assert found == {repository}, f"{path.name} links to {found}"
+
+
+def test_badges_are_stamped_for_a_fork(tmp_path):
+    shutil.copytree(ROOT, tmp_path / "fork", ignore=shutil.ignore_patterns(".venv", "out", ".git", "runs"))
+    badges = [sys.executable, str(tmp_path / "fork" / "tools" / "badges.py")]
+    assert subprocess.run(badges, capture_output=True).returncode == 2
+    subprocess.run([*badges, "somebody/their-fork"], check=True, capture_output=True)
+    readme = (tmp_path / "fork" / "README.md").read_text()
+    assert "google.com/github/somebody/their-fork/blob" in readme and "gh/somebody/their-fork/" in readme
+    assert 'Repository = "https://github.com/somebody/their-fork"' in (tmp_path / "fork" / "pyproject.toml").read_text()

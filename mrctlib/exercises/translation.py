@@ -23,7 +23,10 @@ Exercise(
     reference=scale_hu,
     inputs=lambda: torch.empty(4, 6).uniform_(-1500, 3000),
     wrong=[
-        (lambda hu: 2 * (hu + 1000) / 2500 - 1, "The metal and the table are not clipped: some values leave [-1, 1]."),
+        (
+            lambda hu: 2 * (hu + 1000) / 2500 - 1,
+            "Metal above 1500 HU and padding below -1000 are not clipped: some values leave [-1, 1].",
+        ),
         (lambda hu: (hu.clamp(-1000, 1500) + 1000) / 2500, "This is scaled to [0, 1]; tanh gives [-1, 1]."),
         (
             lambda hu: hu.clamp(-1000, 1500) / 1500,
@@ -161,11 +164,11 @@ Exercise(
     wrong=[
         (
             lambda distance, variation: torch.exp(-distance),
-            "Divide by the variation: without it a bright image and a dark one differ.",
+            "Divide by the variation: without it strong and weak contrast differ.",
         ),
         (
             lambda distance, variation: torch.exp(distance / variation),
-            "The sign is missing: far neighbours should come out near 0.",
+            "The sign is missing: unlike neighbours should come out near 0.",
         ),
         (lambda distance, variation: distance / variation, "The exponential is missing: exp(-distance / variation)."),
         (lambda distance, variation: torch.exp(-distance * variation), "Divide by the variation, do not multiply."),
@@ -289,7 +292,7 @@ Question(
 )
 Question(
     "translation.trust",
-    text="The synthetic CT of a patient with a small calcification shows no calcification. What does its low MAE tell you?",
+    text="A synthetic CT paints a small calcification like a ventricle. What does its low MAE tell you about that?",
     choices=[
         "That the calcification was not there",
         "Nothing about so few voxels",
@@ -298,7 +301,7 @@ Question(
     answer="b",
     wrong={
         "a": "The MR and the phantom's own mask say it is there.",
-        "c": "It is computed rightly, as a mean over a million voxels.",
+        "c": "It is computed rightly, as a mean over all voxels of the body.",
     },
-    explanation="A mean over the body cannot see what fills a thousandth of it. What a network never saw, it leaves out.",
+    explanation="A mean over the body cannot see what fills a thousandth of it. What a network never saw, it cannot be trusted to draw.",
 )
