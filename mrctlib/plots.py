@@ -115,12 +115,13 @@ def translation(
     aspect = mr.spacing[1] / mr.spacing[0]
     for row, height in zip(axes, heights, strict=True):
         at = int(low + height * (high - low))
-        first = row is axes[0]
-        picture(row[0], plane(mr, "axial", at), mr_window(mr.data, body), "MR" if first else "", aspect=aspect)
-        picture(row[1], plane(sct, "axial", at), CT_WINDOW, "synthetic CT" if first else "", aspect=aspect)
-        picture(row[2], plane(ct, "axial", at), CT_WINDOW, "CT" if first else "", aspect=aspect)
+        picture(row[0], plane(mr, "axial", at), mr_window(mr.data, body), aspect=aspect)
+        picture(row[1], plane(sct, "axial", at), CT_WINDOW, aspect=aspect)
+        picture(row[2], plane(ct, "axial", at), CT_WINDOW, aspect=aspect)
         error = np.where(plane(body, "axial", at), plane(sct, "axial", at) - plane(ct, "axial", at), 0)
-        drawn = picture(row[3], error, (-800, 800), "synthetic - real" if first else "", aspect=aspect, cmap="RdBu_r")
+        drawn = picture(row[3], error, (-800, 800), aspect=aspect, cmap="RdBu_r")
+    for axis, name in zip(axes[0], ("MR", "synthetic CT", "CT", "synthetic - real"), strict=True):
+        axis.set_title(name)
     figure.colorbar(drawn, ax=axes[:, 3], label="difference (HU)", shrink=0.6)
     if title:
         figure.suptitle(title, fontsize=15)
