@@ -42,6 +42,7 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
     Made without pyplot, so nothing stays in memory behind a notebook's back.
     """
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # titles of images would touch the edge
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
