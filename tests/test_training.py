@@ -263,7 +263,7 @@ def test_an_unusual_volume_goes_all_the_way(cases, cpu, slices):
 
 
 def test_two_processes_train_one_model(cohort, tmp_path):
-    """accelerate launch: two processes with a batch each end with the same weights, written once."""
+    """Two processes with a batch each (torchrun, as `accelerate launch` starts them) end with the same weights."""
     script = tmp_path / "two.py"
     script.write_text(
         textwrap.dedent(
@@ -281,19 +281,9 @@ def test_two_processes_train_one_model(cohort, tmp_path):
         )
     )
     recipe = json.dumps(replace(TINY, steps=4).to_json())
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = subprocess.run(
-        [*launch, *options, str(script), recipe, str(cohort), str(tmp_path / "run")],
+        [*launch, str(script), recipe, str(cohort), str(tmp_path / "run")],
         capture_output=True,
         text=True,
         timeout=300,
