@@ -204,11 +204,7 @@ def _train(options: argparse.Namespace) -> None:
 def _synthesize(options: argparse.Namespace) -> None:
     generator, recipe = load_generator(options.training)
     if not Path(options.mr).is_dir():
-        if options.mask is None:
-            mr = read_volume(options.mr)
-            body = _named(options.mr, body_mask, mr, "mr")
-        else:
-            mr, body = _with_mask(options.mr, options.mask)
+        mr, body = _image_and_body(options.mr, options.mask, "mr")
         refuse_existing(options.out, force=options.force)
         sct = _named(options.mr, synthesize, generator, mr, body, recipe)
         write_volume(sct, options.out, force=options.force)
@@ -230,11 +226,7 @@ def _synthesize(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     definition = metrics.definition_named(options.definition)
     if not Path(options.ct).is_dir():
-        if options.mask is None:
-            ct = read_volume(options.ct)
-            body = _named(options.ct, body_mask, ct, "ct")
-        else:
-            ct, body = _with_mask(options.ct, options.mask)
+        ct, body = _image_and_body(options.ct, options.mask, "ct")
         sct = read_volume(options.sct)
         check_same_grid(ct, sct, options.ct, options.sct)
         _print_table(
@@ -292,8 +284,12 @@ def _named(path: str | Path, function, *arguments):
         raise InputError(f"{path}: {error}") from error
 
 
-def _with_mask(image: str, mask: str) -> tuple[Volume, np.ndarray]:
-    volume, body = read_volume(image), read_volume(mask)
+def _image_and_body(image: str, mask: str | None, modality: str) -> tuple[Volume, np.ndarray]:
+    """A single image and its body: from the mask file, or found in the image where none is given."""
+    volume = read_volume(image)
+    if mask is None:
+        return volume, _named(image, body_mask, volume, modality)
+    body = read_volume(mask)
     check_same_grid(volume, body, image, mask)
     if not (body.data > 0.5).any():
         raise InputError(f"{mask}: the mask is empty; give one that covers the body")

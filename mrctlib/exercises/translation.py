@@ -292,7 +292,7 @@ Question(
 )
 Question(
     "translation.trust",
-    text="A synthetic CT paints a small calcification like a ventricle. What does its low MAE tell you about that?",
+    text="A synthetic CT paints a small calcification like brain. What does its low MAE tell you about that?",
     choices=[
         "That the calcification was not there",
         "Nothing about so few voxels",
