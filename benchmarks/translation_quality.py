@@ -18,13 +18,13 @@ from mrctlib import metrics
 from mrctlib.data.cohorts import find_cases, real_pair, split_cases
 from mrctlib.data.phantom import noise_floor_hu, write_cohort
 from mrctlib.runtime import peak_memory_mb, tier
-from mrctlib.training import (
+from mrctlib.training.synthesis import synthesize
+from mrctlib.training.translation import (
     PHANTOM_SHAPES,
     TranslationTraining,
     cohort_slices,
     hidden_information,
     recipe_for,
-    synthesize,
 )
 
 

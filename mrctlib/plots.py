@@ -6,8 +6,10 @@ are (R, A, S); pictures show the patient's right on the left and the front at th
 
 from __future__ import annotations
 
+import inspect
 import io
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -67,6 +69,25 @@ def show(figure: Figure, caption: str, alt: str | None = None) -> None:
         display(Markdown(f"*{caption}*"))
     else:
         print(f"[figure: {alt}]")
+
+
+def show_table(rows: Sequence[Mapping[str, object]], caption: str) -> None:
+    """Display rows as a table, one column for each key of the first row, with its caption below it."""
+    from IPython.display import display
+
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    plain = "\n".join("  ".join(f"{cell:<18}" for cell in line).rstrip() for line in lines[:1] + lines[2:])
+    display({"text/markdown": f"{table}\n\n*{caption}*", "text/plain": plain}, raw=True)
+
+
+def show_source(thing: Callable) -> None:
+    """Display the library's own source of a function or class, so that what runs is what is read."""
+    from IPython.display import display
+
+    source = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    text = f"# {thing.__module__}.{thing.__qualname__}\n{source}"
+    display({"text/markdown": f"```python\n{text}\n```", "text/plain": text}, raw=True)
 
 
 # ---------------------------------------------------------------------------------------------------- images

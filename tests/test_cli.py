@@ -11,7 +11,7 @@ import pytest
 
 from mrctlib.cli import main
 from mrctlib.data.volumes import Volume, read_volume, write_volume
-from mrctlib.training import CHECKPOINT
+from mrctlib.training.checkpoints import CHECKPOINT
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,15 @@ from mrctlib import metrics
 from mrctlib.data.volumes import Volume
 from mrctlib.losses import Schedule
 from mrctlib.runtime import InputError, Tier
-from mrctlib.training import (
-    CHECKPOINT,
+from mrctlib.training.checkpoints import CHECKPOINT, read_checkpoint
+from mrctlib.training.synthesis import load_generator, synthesize
+from mrctlib.training.translation import (
     Recipe,
     TranslationTraining,
     cohort_slices,
     drift_alarms,
     hidden_information,
-    load_generator,
-    read_checkpoint,
     recipe_for,
-    synthesize,
 )
 
 TINY = Recipe(
@@ -101,7 +99,7 @@ def test_killed_with_sigkill_at_a_random_moment_and_resumed(slices, cohort, cpu,
         import json, sys, torch
         from mrctlib.data.cohorts import find_cases
         from mrctlib.runtime import Tier
-        from mrctlib.training import Recipe, TranslationTraining, cohort_slices
+        from mrctlib.training.translation import Recipe, TranslationTraining, cohort_slices
         torch.set_num_threads(int(sys.argv[4]))
         recipe = Recipe.from_json(json.loads(sys.argv[1]))
         slices = cohort_slices(find_cases(sys.argv[2]), recipe)[1:]
@@ -194,7 +192,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(slices, cpu, tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mrctlib.training.save_file", full)
+    monkeypatch.setattr("mrctlib.training.checkpoints.save_file", full)
     with pytest.raises(InputError, match="No space left"):
         training.save()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
@@ -271,7 +269,7 @@ def test_two_processes_train_one_model(cohort, tmp_path):
             import json, sys, torch
             from mrctlib.data.cohorts import find_cases
             from mrctlib.runtime import Tier
-            from mrctlib.training import Recipe, TranslationTraining, cohort_slices
+            from mrctlib.training.translation import Recipe, TranslationTraining, cohort_slices
             recipe = Recipe.from_json(json.loads(sys.argv[1]))
             slices = cohort_slices(find_cases(sys.argv[2]), recipe)[1:]
             training = TranslationTraining(recipe, *slices, Tier("cpu", torch.device("cpu")), sys.argv[3]).run()

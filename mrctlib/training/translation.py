@@ -1,4 +1,4 @@
-"""The training loop for translation, and the road back: from a trained generator to a synthetic CT volume.
+"""The training loop for translation, and what to watch while it runs.
 
 One loop serves every translation model. A *game* knows its networks, what a batch is and what is asked of them; the
 loop knows steps, learning rates, the averaged generator, what to watch, and how to stop and go on.
@@ -7,7 +7,6 @@ loop knows steps, learning rates, the averaged generator, what to watch, and how
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,31 +16,32 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mrctlib import losses
 from mrctlib.data.cohorts import (
     Case,
     SliceSet,
-    body_window,
-    cut_about,
     draw_typical,
-    paste_about,
     slice_set,
-    to_stack,
     typical_body,
     unpaired_batch,
     unpaired_halves,
 )
-from mrctlib.data.volumes import Volume, denormalise_ct, normalise_ct, normalise_mr, resample_like
+from mrctlib.data.volumes import denormalise_ct, normalise_ct
 from mrctlib.losses import Schedule
 from mrctlib.models.translation import ImagePool, PatchDiscriminator, ResnetGenerator, UnetGenerator
-from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything, whole_file
+from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything
+from mrctlib.training.checkpoints import (
+    CHECKPOINT,
+    load_optimiser,
+    optimiser_tensors,
+    read_checkpoint,
+    under,
+    write_checkpoint,
+)
+from mrctlib.training.engine import accelerator_for, descend
 
-CHECKPOINT = "checkpoint.safetensors"
 DEPTH_SEEN_MM = 8.0  # skin, fat and skull lie within the first 20 mm
 
 
@@ -318,8 +318,7 @@ class TranslationTraining:
                 f"{len(mr)} MR and {len(ct)} CT slices are fewer than a batch of {recipe.batch}: add cases"
             )
         self.recipe, self.folder = recipe, Path(folder) if folder is not None else None
-        precision = "bf16" if tier.device.type == "cuda" else "no"
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=tier.device.type == "cpu")
+        self.accelerator = accelerator_for(tier)
         seed_everything(recipe.seed, "weights")
         self.game = GAMES[recipe.model](recipe, mr, ct)
         self.rates = {"generators": recipe.rate, "discriminators": recipe.discriminator_rate}
@@ -389,7 +388,7 @@ class TranslationTraining:
         game.discriminators.requires_grad_(False)
         with self.accelerator.autocast():
             terms, fakes = game.generator_losses(batch, done)
-        self._descend("generators", sum(terms.values()))
+        descend(self.accelerator, self.optimisers["generators"], sum(terms.values()))
         self._average()
         result = {name: term.detach() for name, term in terms.items()}
 
@@ -397,23 +396,9 @@ class TranslationTraining:
             game.discriminators.requires_grad_(True)
             with self.accelerator.autocast():
                 loss = game.discriminator_loss(batch, fakes)
-            self._descend("discriminators", loss)
+            descend(self.accelerator, self.optimisers["discriminators"], loss)
             result["discriminator"] = loss.detach()
         return {name: float(value) for name, value in result.items()}
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        """One step of an optimiser. With several processes, each with a batch of its own, on their mean gradient.
-
-        The usual wrapper for that expects one forward pass a step; here a generator has two and a discriminator is
-        used while it stands still, so the gradients are averaged by hand.
-        """
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad()
-        self.accelerator.backward(loss)
-        if self.accelerator.num_processes > 1:
-            for parameter in getattr(self.game, name).parameters():
-                parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
-        optimiser.step()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -440,81 +425,41 @@ class TranslationTraining:
             f"{m}/{k}": v for m, network in self.modules_by_name().items() for k, v in network.state_dict().items()
         }
         for name, optimiser in self.optimisers.items():
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{name}/{index}/{k}": v for k, v in state.items()}
+            tensors |= {f"optimiser.{name}/{key}": v for key, v in optimiser_tensors(optimiser).items()}
         tensors |= {f"pool/{name}": torch.stack(pool.images) for name, pool in self.game.pools.items() if pool.images}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         about = {
             "recipe": self.recipe.to_json(),
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.folder / CHECKPOINT, force=True) as part:
-            save_file(tensors, part, metadata={"about": json.dumps(about)})
+        write_checkpoint(self.folder / CHECKPOINT, tensors, about)
 
     def _load(self, path: Path) -> None:
-        tensors, about = read_checkpoint(path)
-        saved = Recipe.from_json(about["recipe"])
+        tensors, about, saved = read_run(path)
         if saved != self.recipe:
             other = [f.name for f in fields(Recipe) if getattr(saved, f.name) != getattr(self.recipe, f.name)]
             raise InputError(f"{path}: was trained with another recipe ({', '.join(other)}); name another folder")
         for name, network in self.modules_by_name().items():
-            network.load_state_dict(_under(tensors, name))
+            network.load_state_dict(under(tensors, name))
         for name, optimiser in self.optimisers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in _under(tensors, f"optimiser.{name}").items():
-                index, kind = key.split("/")
-                state.setdefault(int(index), {})[kind] = value
-            optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+            load_optimiser(optimiser, under(tensors, f"optimiser.{name}"))
         for name, pool in self.game.pools.items():
             pool.images = list(tensors.get(f"pool/{name}", torch.empty(0)).to(self.device))
         self.step, self.seconds, self.history = about["step"], about["seconds"], about["history"]
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors by name, what the training said about itself).
+def read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Recipe]:
+    """(tensors by name, what the training said about itself, its recipe) from the checkpoint of a translation training.
 
     Raises:
-        InputError: the file is missing, not safetensors, or not from a training of this library.
+        InputError: the file is missing, or not the checkpoint of a translation training.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no checkpoint there; train first, or name the folder of a run")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is no dict)
-            about = json.loads((file.metadata() or {})["about"])
-            Recipe.from_json(about["recipe"])
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path}: is not a checkpoint of this library; name another run, or train again") from error
-    return tensors, about
-
-
-def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + "/")}
-
-
-def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe]:
-    """The trained generator of a run, ready to use on the CPU, with its recipe.
-
-    name: "averaged" (MR to CT, the one to use), or "generators.to_ct" and "generators.to_mr" as they were at the end.
-
-    Raises:
-        InputError: no checkpoint in `run`, or one that does not fit its own recipe.
-    """
-    path = Path(run) / CHECKPOINT
     tensors, about = read_checkpoint(path)
-    recipe = Recipe.from_json(about["recipe"])
     try:
-        generator = build_generator(recipe)
-        generator.load_state_dict(_under(tensors, name))
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: the weights do not fit its architecture ({recipe.generator}); train again"
-        ) from error
-    return generator.eval().requires_grad_(False), recipe
+        return tensors, about, Recipe.from_json(about["recipe"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is not from a translation training; name another run, or train again") from error
 
 
 # ---------------------------------------------------------------------------------------------------- watching
@@ -582,32 +527,3 @@ def hidden_information(to_ct: nn.Module, to_mr: nn.Module, mr: Tensor, noise: fl
     noisy = fake + noise * torch.randn(fake.shape, generator=generator).to(fake.device)
     clean_error, noisy_error = (float(losses.cycle_consistency(mr, to_mr(x))) for x in (fake, noisy))
     return {"clean": clean_error, "noisy": noisy_error, "gap": noisy_error / max(clean_error, 1e-9)}
-
-
-# ---------------------------------------------------------------------------------------------------- the road back
-
-
-@torch.no_grad()
-def synthesize(generator: nn.Module, mr: Volume, body: np.ndarray, recipe: Recipe, batch: int = 16) -> Volume:
-    """A synthetic CT in HU on the grid of `mr`, slice by slice, each also in the mirror, and the two averaged.
-
-    body: (R, A, S) bool; outside it the result is air. The slices have the size of the training, or more where the body
-    needs it: instance normalisation sees the whole slice, so it should hold as much air as it did in training.
-
-    Raises:
-        InputError: the mask is empty, the MR constant, or the network gave NaN.
-    """
-    device = next(generator.parameters()).device
-    scaled = mr.like(normalise_mr(mr.data, body))
-    stack, plane = to_stack(scaled, recipe.spacing)
-    middle, extent = body_window(to_stack(mr.like(body), recipe.spacing)[0] > 0.5)
-    size = max(recipe.size, -(-extent // 16) * 16)  # generators halve the size several times
-    fakes = []
-    for part in cut_about(stack, middle, size, fill=-1.0).split(batch):
-        both = generator(torch.cat([part, part.flip(2)]).to(device)).float().cpu()
-        fakes.append((both[: len(part)] + both[len(part) :].flip(2)) / 2)
-    fake = paste_about(torch.cat(fakes), middle, stack.shape[-2:], fill=-1.0)
-    if not torch.isfinite(fake).all():
-        raise InputError("the network gave NaN or infinite values: its training diverged; train again")
-    back = resample_like(plane.like(np.moveaxis(fake[:, 0].numpy(), 0, 2)), mr, fill=-1.0)
-    return mr.like(denormalise_ct(back.data, body))
