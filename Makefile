@@ -51,5 +51,6 @@ badges: $(STAMP)
 	$(BIN)/python tools/badges.py $(REPO)
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/segmentation.py
 	$(BIN)/python benchmarks/translation_step.py
 	$(BIN)/python benchmarks/translation_quality.py

@@ -13,6 +13,7 @@ SynthRAD2025, github.com/SynthRAD2025/evaluation, image_metrics.py at 17cac47 (i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,6 +182,16 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
         raise InputError(f"shapes differ: {a.shape} and {b.shape}; resample the masks onto one grid first")
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def dice_per_label(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """Dice of each named label, 1 being the first name, over maps of any one shape.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    return {name: dice(labels == index, predicted == index) for index, name in enumerate(names, start=1)}
 
 
 def bone_dice(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, threshold: float = 300.0) -> float:

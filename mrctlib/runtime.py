@@ -20,6 +20,21 @@ from tqdm import tqdm
 torch.set_flush_denormal(True)
 
 
+def cpus_allowed(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many CPUs this process may use: those it may run on, or fewer where a container has a quota of CPU time."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = limit_file.read_text().split()
+        return max(1, min(cpus, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cpus
+
+
+# On Binder 2 of a host's many CPUs are ours. Torch sees the many, and its threads would wait for each other.
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(torch.get_num_threads(), cpus_allowed()))
+
+
 class InputError(ValueError):
     """Bad input, said in one line: which file or argument, what is wrong with it, and what to do."""
 

@@ -1,10 +1,11 @@
 """Losses against values worked out by hand, and against PyTorch's own."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mrctlib import losses
+from mrctlib import losses, metrics
 from mrctlib.losses import Schedule
 
 
@@ -64,3 +65,18 @@ def test_schedules_go_straight_and_then_stay():
     weight = Schedule(10, 2, until=0.5)
     assert [weight.at(x) for x in (0, 0.25, 0.5, 0.75, 1)] == [10, 6, 2, 2, 2]
     assert Schedule(1, 3).at(0.5) == 2
+
+
+def test_soft_dice_is_the_dice_of_the_metrics_where_the_network_is_sure():
+    generator = torch.Generator().manual_seed(0)
+    labels, said = (torch.randint(0, 3, (2, 8, 8), generator=generator) for _ in range(2))
+    sure = 50 * F.one_hot(said, 3).movedim(-1, 1).float()
+    expected = np.mean([metrics.dice(labels == k, said == k) for k in (1, 2)])
+    assert 1 - float(losses.soft_dice_loss(sure, labels)) == pytest.approx(expected, abs=1e-5)
+    assert float(losses.soft_dice_loss(sure, said)) == pytest.approx(0, abs=1e-6)
+
+
+def test_soft_dice_of_volumes_has_a_gradient():
+    logits = torch.randn(2, 3, 4, 4, 4, requires_grad=True)
+    losses.soft_dice_loss(logits, torch.randint(0, 3, (2, 4, 4, 4))).backward()
+    assert logits.grad.abs().sum() > 0

@@ -276,3 +276,9 @@ def test_known_figures_of_the_real_pair():
     assert errors["MR rescaled"] == pytest.approx(622.1, abs=0.05)
     # Run once through the published code of each challenge.
     assert metrics.ssim(ct, volumes["best lookup"], mask, "synthrad2025") == pytest.approx(0.902898, abs=1e-5)
+
+
+def test_dice_of_named_labels():
+    labels, predicted = np.array([[0, 1, 1, 2]]), np.array([[0, 1, 2, 2]])
+    found = metrics.dice_per_label(labels, predicted, ("csf", "grey", "white"))
+    assert found == pytest.approx({"csf": 2 / 3, "grey": 2 / 3, "white": 1})  # white is nowhere in either

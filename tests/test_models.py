@@ -3,14 +3,13 @@
 import pytest
 import torch
 
+from mrctlib.models.complexity import kernels_and_strides, receptive_field
 from mrctlib.models.translation import (
     ImagePool,
     PatchDiscriminator,
     ResidualBlock,
     ResnetGenerator,
     UnetGenerator,
-    kernels_and_strides,
-    receptive_field,
 )
 
 

@@ -1,6 +1,7 @@
 """The phantom: plausible heads, the same on every grid, seen by scanners whose noise is known."""
 
 import json
+import math
 import time
 
 import numpy as np
@@ -50,6 +51,13 @@ def test_volumes_are_those_of_a_head():
     assert 1.1 < np.mean(litres["brain"]) < 2.0
     assert 2.5 < np.mean(litres["head"]) < 5.5
     assert 0.08 < np.mean(litres["bone share"]) < 0.30
+
+
+def test_ventricles_are_a_part_of_the_csf_of_a_plausible_size():
+    for case in range(4):
+        patient = phantom.draw_patient(1, case, (64, 64, 48))
+        assert (patient.ventricles <= patient.fractions["csf"] + 1e-6).all()
+        assert 8 < float(patient.ventricles.sum()) * math.prod(patient.space.spacing) / 1000 < 80
 
 
 def test_contrasts_follow_the_signal_equations(patient):

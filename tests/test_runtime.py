@@ -5,7 +5,16 @@ import os
 import pytest
 import torch
 
-from mrctlib.runtime import InputError, derive_seed, peak_memory_mb, refuse_existing, seed_everything, tier, whole_file
+from mrctlib.runtime import (
+    InputError,
+    cpus_allowed,
+    derive_seed,
+    peak_memory_mb,
+    refuse_existing,
+    seed_everything,
+    tier,
+    whole_file,
+)
 
 
 def test_the_tier_can_be_set(monkeypatch):
@@ -52,3 +61,16 @@ def test_an_empty_folder_may_be_used(tmp_path):
 
 def test_memory_is_counted():
     assert 50 < peak_memory_mb() < 100_000
+
+
+def test_a_quota_of_cpu_time_is_seen(tmp_path):
+    everything = cpus_allowed(tmp_path / "absent")
+    limit = tmp_path / "cpu.max"
+    for text, expected in (
+        ("max 100000", everything),
+        ("100000 100000", 1),
+        ("5000 100000", 1),
+        ("10000000 1000", everything),
+    ):
+        limit.write_text(text)
+        assert cpus_allowed(limit) == expected

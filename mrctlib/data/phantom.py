@@ -208,7 +208,8 @@ class Patient:
     """One head: the share of each tissue in each voxel, and what a scanner makes of it.
 
     fractions: tissue name -> (R, A, S) float32, summing to 1; space: its grid; body: boolean mask, air cavities
-    included; lesion: boolean mask of the lesion (empty without one); bone_hu: this patient's cortical bone.
+    included; lesion: boolean mask of the lesion (empty without one); ventricles: the share of each voxel that lies in
+    the ventricles (a part of the CSF); bone_hu: this patient's cortical bone.
     """
 
     seed: int
@@ -217,6 +218,7 @@ class Patient:
     space: Space
     body: np.ndarray
     lesion: np.ndarray
+    ventricles: Tensor
     bone_hu: float
 
     def mr(self, contrast: str = "t1w", scanner: str | Scanner = "a") -> np.ndarray:
@@ -296,7 +298,7 @@ def draw_patient(seed: int, case: int, shape: Sequence[int] = (128, 128, 96), *,
     if lesion:
         brush.paint(lesion, person.lesion(p, small=lesion == "calcification"))
     lesion_mask = brush.remaining < 0.5
-    _paint_brain(brush, person, p, cranium)
+    ventricles = _paint_brain(brush, person, p, cranium)
     _paint_face_and_base(brush, person, p)
     _paint_skull(brush, person, p, cranium)
     head = _paint_soft_tissue(brush, person, p, cranium)
@@ -308,6 +310,7 @@ def draw_patient(seed: int, case: int, shape: Sequence[int] = (128, 128, 96), *,
         space=space,
         body=(head < 0).numpy(),
         lesion=lesion_mask.numpy(),
+        ventricles=ventricles,
         bone_hu=person.bone_hu,
     )
 
@@ -320,10 +323,12 @@ class _Brush:
         self.fractions: dict[str, Tensor] = {}
         self.remaining = torch.ones(space.shape)
 
-    def paint(self, tissue: str, distance: Tensor) -> None:
+    def paint(self, tissue: str, distance: Tensor) -> Tensor:
+        """Returns the share of each voxel that was painted."""
         covered = self.remaining * (0.5 - distance / self.edge).clamp(0, 1)
         self.remaining = self.remaining - covered
         self.fractions[tissue] = self.fractions[tissue] + covered if tissue in self.fractions else covered
+        return covered
 
 
 class _Person:
@@ -386,7 +391,8 @@ def _cranium(p: Place) -> Tensor:
     return smooth_union(smooth_union(torch.maximum(vault, floor), temporal, 6), posterior, 8)
 
 
-def _paint_brain(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> None:
+def _paint_brain(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> Tensor:
+    """Returns the share of each voxel that lies in the ventricles."""
     v = person.ventricles
     lateral = union(
         p.both_sides((11, 14, 22), (6 * v, 24, 8 * v), tilt=0.25),
@@ -395,7 +401,7 @@ def _paint_brain(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> N
     )
     third = p.ellipsoid((0, 0, 8), (2.2 * v, 13, 10))
     fourth = p.ellipsoid((0, -30, -26), (6 * v, 5 * v, 8))
-    brush.paint("csf", union(lateral, third, fourth) + 0.6 * person.field("ventricles", 18))
+    ventricles = brush.paint("csf", union(lateral, third, fourth) + 0.6 * person.field("ventricles", 18))
 
     stem = p.ellipsoid((0, -12, -26), (14, 12, 20))
     cord = p.ellipsoid((0, -26, -70), (6.5, 5.5, 60), tilt=-0.12)
@@ -427,6 +433,7 @@ def _paint_brain(brush: _Brush, person: _Person, p: Place, cranium: Tensor) -> N
     brush.paint("white", torch.maximum(surface + 2.6, 2.8 - to_csf))
     brush.paint("grey", torch.maximum(surface, -to_csf))
     brush.paint("csf", cranium)
+    return ventricles
 
 
 def _paint_face_and_base(brush: _Brush, person: _Person, p: Place) -> None:

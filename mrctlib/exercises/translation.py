@@ -9,7 +9,7 @@ from torch import Tensor
 from mrctlib import losses
 from mrctlib.data.volumes import HU_RANGE
 from mrctlib.exercises import Exercise, Question
-from mrctlib.models.translation import receptive_field
+from mrctlib.models.complexity import receptive_field
 
 
 def scale_hu(hu: Tensor) -> Tensor:

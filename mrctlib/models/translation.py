@@ -6,8 +6,6 @@ that the same networks fit a laptop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -115,23 +113,6 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
-
-
-def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
-    """Width in pixels of the input patch that one output sees, for (kernel, stride) from first to last.
-
-    Each layer adds (kernel - 1) steps, and a step is the product of the strides before it.
-    """
-    size, step = 1, 1
-    for kernel, stride in layers:
-        size += (kernel - 1) * step
-        step *= stride
-    return size
-
-
-def kernels_and_strides(network: nn.Module) -> list[tuple[int, int]]:
-    """(kernel, stride) of each convolution in the order of the modules, for `receptive_field`."""
-    return [(m.kernel_size[0], m.stride[0]) for m in network.modules() if isinstance(m, nn.Conv2d)]
 
 
 class ImagePool:

@@ -1,0 +1,83 @@
+"""Networks with an answer for every voxel: shapes, the sliding window against the all-convolutional form, skips."""
+
+import pytest
+import torch
+from torch import nn
+
+from mrctlib.models.segmentation import (
+    DilatedNetwork,
+    PatchClassifier,
+    UNet,
+    VNet,
+    all_convolutional,
+    sliding_window,
+)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [DilatedNetwork(4, 2, 6), UNet(4, 2, 4, 2), UNet(4, 2, 4, 3, skips=False), VNet(4, 2, 4, 2, dims=2)],
+    ids=["dilated", "u-net", "no skips", "v-net"],
+)
+def test_every_pixel_gets_a_score_for_every_class(network):
+    out = network(torch.randn(2, 2, 32, 24))
+    assert out.shape == (2, 4, 32, 24)
+    out.square().mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_v_net_takes_volumes():
+    assert VNet(3, 1, 4, 2)(torch.randn(2, 1, 8, 16, 12)).shape == (2, 3, 8, 16, 12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_sliding_window_and_the_all_convolutional_network_are_the_same(channels):
+    torch.manual_seed(0)
+    network = PatchClassifier(4, channels, base=8).eval()
+    image = torch.randn(channels, 40, 33)
+    with torch.no_grad():
+        slow = sliding_window(network, image, network.window)
+        fast = all_convolutional(network, 9)(image[None])[0]
+    assert slow.shape == fast.shape == (4, 20, 13)
+    assert (slow - fast).abs().max() < 1e-5
+    # Not by being constant.
+    assert slow.std() > 1e-3
+
+
+def test_the_two_forms_share_no_memory():
+    network = PatchClassifier(2, base=4)
+    other = all_convolutional(network, 9)
+    before = [p.clone() for p in network.parameters()]
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def reach(network: nn.Module, size: int = 65) -> int:
+    """Width of the input that the gradient of the middle output touches."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 0.1)
+    image = torch.rand(1, 1, size, size, requires_grad=True)
+    network.eval()(image)[0, 0, size // 2, size // 2].backward()
+    columns = torch.nonzero(image.grad[0, 0].abs().sum(0))
+    return int(columns.max() - columns.min()) + 1
+
+
+def test_the_dilated_network_sees_as_far_as_its_dilations_say():
+    assert reach(DilatedNetwork(1, base=2)) == 1 + 2 * sum(DilatedNetwork.dilations)
+
+
+def test_skips_are_what_makes_the_difference():
+    with_skips, without = UNet(2, base=4, depth=2), UNet(2, base=4, depth=2, skips=False)
+    assert sum(p.numel() for p in without.parameters()) < sum(p.numel() for p in with_skips.parameters())
+    for network in (with_skips, without):
+        for up in network.up:  # nothing comes up from below: only a skip can carry the image
+            nn.init.zeros_(up.weight)
+            nn.init.zeros_(up.bias)
+        network.eval()
+    image = torch.randn(1, 1, 16, 16)
+    assert with_skips(image).std() > 0.01
+    silent = without(image)[:, :, 4:-4, 4:-4]
+    assert torch.allclose(silent, silent[..., :1, :1].expand_as(silent), atol=1e-5)
