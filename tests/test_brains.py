@@ -8,10 +8,10 @@ from mrctlib.data.phantom import draw_patient
 
 def test_images_and_truth_lie_on_each_other():
     brains = draw_brains(0, range(2))
-    assert brains.images.shape == brains.labels.shape == brains.ventricles.shape == (2, 12, 64, 80)
+    assert brains.images.shape == brains.labels.shape == brains.ventricles.shape == (2, 12, 60, 72)
     assert SPACING_MM == (256 / 96, 256 / 96, 8.0)
     images, labels = brains.slices()
-    assert images.shape == (24, 1, 64, 80) and torch.equal(images[13, 0], brains.images[1, 1])
+    assert images.shape == (24, 1, 60, 72) and torch.equal(images[13, 0], brains.images[1, 1])
     csf, grey, white = (float(images[:, 0][labels == index].mean()) for index in (1, 2, 3))
     assert csf < grey < white  # T1-weighted
     assert (labels[brains.ventricles.flatten(0, 1) > 0.9] == 1).all()

@@ -12,13 +12,13 @@ from mrctlib.data.phantom import BRAIN, FIELD_OF_VIEW_MM, draw_patient
 
 SHAPE = (96, 96, 24)
 # The box around the upper brain: the cerebellum, whose leaves are finer than these voxels, lies below it.
-BOX = (slice(16, 80), slice(8, 88), slice(9, 21))
+BOX = (slice(18, 78), slice(11, 83), slice(9, 21))
 SPACING_MM = tuple(field / voxels for field, voxels in zip(FIELD_OF_VIEW_MM, SHAPE, strict=True))
 
 
 @dataclass(frozen=True)
 class Brains:
-    """Stacks of axial slices, (patients, S, R, A): 12 slices of 64 x 80 pixels, spacing `SPACING_MM` = (R, A, S).
+    """Stacks of axial slices, (patients, S, R, A): 12 slices of 60 x 72 pixels, spacing `SPACING_MM` = (R, A, S).
 
     images: T1-weighted MR, 0 near the grey of brain; labels: 0 other, then 1 + index in `BRAIN`; ventricles: share of
     each voxel.
