@@ -26,12 +26,13 @@ CHUNK = 1 << 20  # bytes
 class RemoteFile:
     """One file of a set: its path in the data folder, the SHA-256 of its content, and two or more mirrors.
 
-    A mirror whose address ends in `.gz` is unpacked on the way; the digest is that of what was unpacked.
+    A mirror whose address ends in `.gz` is unpacked on the way; the digest is that of what was unpacked. Without a
+    mirror the file is only looked for.
     """
 
     path: str
-    sha256: str
-    urls: Sequence[str]
+    sha256: str = ""
+    urls: Sequence[str] = ()
 
 
 def cache_folder() -> Path:
@@ -74,7 +75,7 @@ def _download(file: RemoteFile, path: Path) -> None:
             return _fetch(url, file.sha256, path)
         except (OSError, HTTPException, EOFError, zlib.error, InputError) as error:
             problems.append(f"{url}: {error}")
-    raise InputError("; ".join(problems))
+    raise InputError("; ".join(problems) or f"it is too large to fetch unasked: put {file.path} into MRCT_DATA")
 
 
 def _fetch(url: str, sha256: str, path: Path) -> None:
