@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,48 @@ def cross_entropy_gan(scores: Tensor, real: bool, weight: Tensor | None = None) 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
     return values.mean() if weight is None else (values * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+@dataclass(frozen=True)
+class GanLoss:
+    """What each player of a GAN is asked to make small, from scores before any sigmoid.
+
+    discriminator: (scores of real, scores of fake) to a scalar; generator: scores of fake to a scalar.
+    """
+
+    name: str
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def _tell_apart(real: Tensor, fake: Tensor) -> Tensor:
+    return cross_entropy_gan(real, True) + cross_entropy_gan(fake, False)
+
+
+# Goodfellow et al. 2014: the game as it is written (equation 1), and the generator's loss that the paper advises.
+SATURATING = GanLoss("saturating", _tell_apart, lambda fake: -cross_entropy_gan(fake, False))
+NON_SATURATING = GanLoss("non-saturating", _tell_apart, lambda fake: cross_entropy_gan(fake, True))
+LEAST_SQUARES = GanLoss(  # Mao et al. 2017
+    "least squares",
+    lambda real, fake: least_squares_gan(real, True) + least_squares_gan(fake, False),
+    lambda fake: least_squares_gan(fake, True),
+)
+HINGE = GanLoss(  # Lim and Ye 2017
+    "hinge", lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda fake: -fake.mean()
+)
+# Arjovsky et al. 2017: needs a critic that is not too steep, by clipping its weights or by `gradient_penalty`.
+WASSERSTEIN = GanLoss("Wasserstein", lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean())
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, weight: float = 10.0) -> Tensor:
+    """How far the critic's slope is from 1 at random points between real and fake. Gulrajani et al. 2017, equation 3.
+
+    real, fake: (N, ...); a scalar: weight times the mean of (|slope| - 1)^2.
+    """
+    between = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
+    points = torch.lerp(fake.detach(), real, between).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return weight * ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
 def cycle_consistency(real: Tensor, reconstructed: Tensor) -> Tensor:

@@ -20,9 +20,13 @@ SECONDS = {
     "01_convolutional_networks": 60,
     "02_sequences": 60,
     "03_from_images_to_voxels": 60,
+    "04_interpretability": 60,
     "01_cnn_architectures": 240,
+    "02_saliency_and_gradcam": 240,
+    "04_pcam_histopathology": 240,
     "08_mr_to_ct_cyclegan": 360,
 }
+REAL_DATA = {"01_cnn_architectures": "MNIST", "04_pcam_histopathology": "pcam"}  # notebook: folder in MRCT_DATA
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
 MEMORY_ABOVE_TORCH = 1.5e9  # bytes: Binder gives 2 GB in all
 
@@ -48,13 +52,28 @@ def bare_torch() -> int:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook(path, tmp_path, bare_torch):
-    shutil.copy(path, tmp_path)
-    environment = os.environ | {"MRCT_TIER": "cpu", "MRCT_DATA": "embedded"}
+    run_notebook(path, "embedded", tmp_path, bare_torch)
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(("name", "folder"), REAL_DATA.items())
+def test_notebook_on_real_data(name, folder, tmp_path, bare_torch):
+    data = os.environ.get("MRCT_DATA", "")
+    if not (Path(data) / folder).is_dir():
+        pytest.skip(f"no real data here: point MRCT_DATA at a folder that holds {folder}")
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
+    run_notebook(path, str(Path(data).resolve()), tmp_path, bare_torch)
+
+
+def run_notebook(path: Path, data: str, folder: Path, bare_torch: int) -> None:
+    """Execute a copy in `folder` under nbval, with `data` as MRCT_DATA, and hold it to its time and memory."""
+    shutil.copy(path, folder)
+    environment = os.environ | {"MRCT_TIER": "cpu", "MRCT_DATA": data}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
     started = time.monotonic()
     child = subprocess.Popen(
         [*command, "--nbval-cell-timeout=900", path.name],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,7 +18,7 @@ FLOORS = [
     ["widgets", "exercises"],
     ["plots"],
     ["training"],
-    ["explain", "losses", "metrics", "dose"],
+    ["explain", "losses", "metrics", "fidelity", "dose"],
     ["models"],
     ["data"],
     ["runtime"],

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mrctlib.data.histology import CENTRE, SIZE, STAINS, beer_lambert, optical_density
 from mrctlib.exercises import Exercise, Question
+from mrctlib.fidelity import normal_frechet_distance
 from mrctlib.losses import cross_entropy_gan
 
 # ---------------------------------------------------------------------------------------------------- the label
@@ -427,17 +428,6 @@ Exercise(
 )  # fmt: skip
 
 
-def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
-    """Between two normal distributions with means (D,) and covariances (D, D). Heusel et al. 2017.
-
-    |m_a - m_b|^2 + trace(C_a + C_b - 2 (C_a C_b)^(1/2)). The trace of the root is the sum of the roots of the
-    eigenvalues of C_a C_b, which are never negative.
-    """
-    roots = torch.linalg.eigvals(covariance_a @ covariance_b).real.clamp(min=0).sqrt()
-    spread = covariance_a.trace() + covariance_b.trace() - 2 * roots.sum()
-    return float((mean_a - mean_b).square().sum() + spread)
-
-
 def _two_clouds() -> tuple[Tensor, ...]:
     a, b = torch.randn(40, 3).double(), torch.randn(40, 3).double() @ torch.randn(3, 3).double() + 1
     return a.mean(0), a.T.cov(), b.mean(0), b.T.cov()
@@ -449,7 +439,7 @@ def _spread(a: Tensor, b: Tensor, factor: float = 2) -> Tensor:
 
 Exercise(
     "histology.frechet_distance",
-    reference=frechet_distance,
+    reference=normal_frechet_distance,
     inputs=_two_clouds,
     wrong=[
         (lambda m, c, n, d: float((m - n).square().sum()), "That compares the means alone: the spread belongs to it."),
@@ -459,7 +449,7 @@ Exercise(
         (lambda m, c, n, d: float((m - n).square().sum() + _spread(c, d, 1)), "Twice the root is taken off."),
         (lambda m, c, n, d: float((m - n).square().sum() + c.trace() + d.trace() - 2 * torch.linalg.eigvals(c @ d).real.sum()), "The root of the product is missing."),
         (lambda m, c, n, d: float((m - n).square().sum() + c.trace() + d.trace() - 2 * (c @ d).diagonal().clamp(min=0).sqrt().sum()), "The root of a matrix is not that of each of its numbers: take its eigenvalues."),
-        (lambda m, c, n, d: float(frechet_distance(m, c, n, d) ** 0.5), "The distance is used as it is, without a root."),
+        (lambda m, c, n, d: normal_frechet_distance(m, c, n, d) ** 0.5, "The distance is used as it is, without a root."),
     ],
 )  # fmt: skip
 

@@ -1,0 +1,60 @@
+"""How close made examples are to real ones, and how much of the real ones they cover. Sets of features, not pairs.
+
+All work on features (N, D): what some network, which must be named beside every number, sees in N examples. All depend
+on N: compare only numbers from equally many examples, and show the floor, real against other real ones, beside them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mrctlib.runtime import InputError
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Between two sets of features (N, D) and (M, D), each taken for a normal distribution. Heusel et al. 2017.
+
+    Raises:
+        InputError: sets of other forms, or with fewer than two examples.
+    """
+    _check(a, b)
+    a, b = a.double(), b.double()
+    return normal_frechet_distance(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())
+
+
+def normal_frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
+    """|m_a - m_b|^2 + trace(C_a + C_b - 2 (C_a C_b)^(1/2)), means (D,), covariances (D, D). Dowson and Landau 1982."""
+    # The trace of a root is the sum of the roots of the eigenvalues; rounding can make the smallest ones negative.
+    roots = torch.linalg.eigvals(covariance_a @ covariance_b).real.clamp(min=0).sqrt()
+    difference = ((mean_a - mean_b) ** 2).sum()
+    return float(difference + covariance_a.trace() + covariance_b.trace() - 2 * roots.sum())
+
+
+def density_and_coverage(real: Tensor, fake: Tensor, neighbours: int = 5) -> tuple[float, float]:
+    """(density, coverage) of fakes (M, D) among real examples (N, D). Naeem et al. 2020, equations 3 and 4.
+
+    Around each real example lies a ball that reaches to its k-th neighbour. Density: how many balls a fake lies in, over k;
+    near 1 for real ones, and it can exceed 1. Coverage: the share of balls with a fake in them, from 0 to 1.
+    """
+    _check(real, fake)
+    if not 1 <= neighbours < len(real):
+        raise InputError(f"neighbours is {neighbours}: from 1 to {len(real) - 1}, one less than the real examples")
+    reach = torch.cdist(real, real).kthvalue(neighbours + 1, dim=1).values  # the nearest is the example itself
+    inside = torch.cdist(real, fake) < reach[:, None]
+    return float(inside.sum(0).float().mean() / neighbours), float(inside.any(1).float().mean())
+
+
+def class_shares(classes: Tensor, count: int) -> Tensor:
+    """Share of each of `count` classes among classes (N,): (count,), adding up to 1."""
+    return torch.bincount(classes, minlength=count).double() / len(classes)
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> float:
+    """Sum of p log(p / q) of two sets of shares, in nats; 0 where they agree. Kullback and Leibler 1951."""
+    return float(torch.special.xlogy(p, p).sum() - torch.special.xlogy(p, q).sum())
+
+
+def _check(a: Tensor, b: Tensor) -> None:
+    if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise InputError(f"features are {tuple(a.shape)} and {tuple(b.shape)}: give (N, D) and (M, D), N and M over 1")
