@@ -34,8 +34,8 @@ def normal_frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor
 def density_and_coverage(real: Tensor, fake: Tensor, neighbours: int = 5) -> tuple[float, float]:
     """(density, coverage) of fakes (M, D) among real examples (N, D). Naeem et al. 2020, equations 3 and 4.
 
-    Around each real example lies a ball that reaches to its k-th neighbour. Density: how many of them a fake is in, over k;
-    near 1 for real ones, and it can exceed 1. Coverage: the share of balls with a fake in them, from 0 to 1.
+    Around each real example lies a ball that reaches to its k-th neighbour. Density: how many of these balls a fake is
+    in, over k; near 1 for real ones, and it can exceed 1. Coverage: the share of balls with a fake in them, 0 to 1.
     """
     _check(real, fake)
     if not 1 <= neighbours < len(real):
