@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mrctlib.losses import cross_entropy_gan
-from mrctlib.models.gan import Discriminator, Generator
+from mrctlib.models.gan import Discriminator, Generator, MultiLayerDiscriminator, MultiLayerGenerator
 
 
 @pytest.mark.parametrize("latent, channels, base", [(64, 3, 32), (10, 1, 8)])
@@ -35,6 +35,35 @@ def test_every_weight_learns():
     cross_entropy_gan(discriminator(generator(torch.randn(6, 8))), True).backward()
     for name, weight in [*generator.named_parameters(), *discriminator.named_parameters()]:
         assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("latent", [10, 3])
+def test_multi_layer_shapes_and_range(latent):
+    images = MultiLayerGenerator(latent)(5 * torch.randn(4, latent))
+    assert images.shape == (4, 1, 28, 28) and 0.01 < images.abs().max() <= 1
+    scores = MultiLayerDiscriminator()(images)
+    assert scores.shape == (4,) and not torch.equal(scores.sign(), scores)  # no sigmoid, no sign: plain scores
+
+
+def test_multi_layer_widths():
+    def widths(network):
+        return [tuple(layer.weight.shape) for layer in network if isinstance(layer, nn.Linear)]
+
+    assert widths(MultiLayerGenerator()) == [(256, 10), (512, 256), (1024, 512), (784, 1024)]
+    assert widths(MultiLayerDiscriminator()) == [(1024, 784), (512, 1024), (256, 512), (1, 256)]
+
+
+def test_every_multi_layer_weight_learns():
+    generator, discriminator = MultiLayerGenerator(), MultiLayerDiscriminator()
+    cross_entropy_gan(discriminator(generator(torch.randn(6, 10))), True).backward()
+    for name, weight in [*generator.named_parameters(), *discriminator.named_parameters()]:
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+def test_dropout_ends_with_the_training():
+    discriminator, image = MultiLayerDiscriminator(), torch.rand(1, 1, 28, 28)
+    assert not torch.equal(discriminator(image), discriminator(image))
+    assert torch.equal(discriminator.eval()(image), discriminator(image))
 
 
 def test_the_game_teaches_the_colour_of_the_data():
