@@ -21,6 +21,7 @@ SECONDS = {
     "02_sequences": 60,
     "03_from_images_to_voxels": 60,
     "04_interpretability": 60,
+    "05_gan_theory": 60,
     "01_cnn_architectures": 240,
     "02_saliency_and_gradcam": 240,
     "04_pcam_histopathology": 240,
