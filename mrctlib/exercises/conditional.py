@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -306,6 +308,48 @@ Question(
     tolerance=0.005,
     explanation="An error means something only beside this baseline, which asks for nothing and looks at nothing.",
     wrong={0: "Only for those who asked for the mean.", 0.04: "That is the variance: take the root.", 0.4: "It is never off by more than its distance from the mean."},
+)  # fmt: skip
+
+# ---------------------------------------------------------------------------------------------------- thickness
+
+
+def thickness(images: Tensor) -> Tensor:
+    """How thick strokes are, (N,), in pixels, of ink (N, 1, H, W): twice the ink over the length of its outline.
+
+    A long bar of width w and length l has ink w l and an outline of nearly 2 l. The outline is the sum over pixels of
+    the length of the gradient, so grey edges count by how steep they are. Outside the image there is no ink.
+    """
+    right, down = _differences(images)
+    outline = (right**2 + down**2).sqrt().sum((1, 2, 3))
+    return 2 * images.sum((1, 2, 3)) / outline.clamp(min=1e-6)
+
+
+def _differences(images: Tensor) -> tuple[Tensor, Tensor]:
+    """To the next pixel to the right and to the next one below, each (N, 1, H + 1, W + 1), with no ink outside."""
+    ink = F.pad(images, (1, 1, 1, 1))
+    here = ink[..., :-1, :-1]
+    return ink[..., :-1, 1:] - here, ink[..., 1:, :-1] - here
+
+
+def _outline_by(length: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Thickness with another idea of how long the gradient is."""
+    return lambda images: 2 * images.sum((1, 2, 3)) / length(*_differences(images)).sum((1, 2, 3))
+
+
+Exercise(
+    "conditional.thickness",
+    reference=thickness,
+    inputs=_inked,
+    wrong=[
+        (lambda images: thickness(images) / 2, "A stroke has two sides, so its outline is twice as long as it is: take the ink twice."),
+        (lambda images: 4 / thickness(images), "Upside down: the ink over the outline."),
+        (lambda images: images.sum((1, 2, 3)), "That is the ink: a long thin stroke has as much as a short thick one. Divide by the outline."),
+        (lambda images: images.mean((1, 2, 3)), "That is the mean grey value: a long thin stroke has as much ink as a short thick one."),
+        (_outline_by(lambda right, down: right.abs() + down.abs()), "Across and down added: that makes slanted outlines too long. Take the root of the sum of squares at each pixel."),
+        (_outline_by(lambda right, down: right**2 + down**2), "The root is missing: the length of the gradient, not its square."),
+        (lambda images: thickness((images > 0.5).float()), "Each pixel counts by its ink: do not make it black and white first."),
+        (lambda images: thickness(images).mean(), "One thickness for each image: sum over rows and columns only."),
+    ],
 )  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------------- augmentation

@@ -450,12 +450,15 @@ Question(
 
 Question(
     "gans.parameters_large",
-    text="How many parameters has the multi-layer generator, with layers of 10, 256, 512, 1024 and 784 values?",
+    text="How many parameters has the multi-layer generator, with layers of 10, 256, 512, 1024 and 784 values? Each hidden "
+    "layer has weights, and a gain and a shift for each value; the last has weights and biases.",
     answer=_weights(_MULTI_LAYER),
     unit="parameters",
     explanation=f"{_weights(_MULTI_LAYER):,} in full, more than half of them in the last layer. Its opponent has {_weights(_OPPONENT):,}.",
     wrong={
-        sum(prod(w.shape) for w in _MULTI_LAYER.parameters() if w.dim() == 2): "The biases are missing.",
+        sum(prod(w.shape) for w in _MULTI_LAYER.parameters() if w.dim() == 2): "Gains, shifts and biases are missing.",
+        _weights(_MULTI_LAYER) - 256 - 512 - 1024: "A gain and a shift for each hidden value: that makes two.",
+        _weights(_MULTI_LAYER) - 784: "The last layer has biases, one for each pixel.",
         _weights(_OPPONENT): "That is the discriminator.",
         _weights(_MULTI_LAYER) + _weights(_OPPONENT): "That is both players together.",
     },
@@ -547,11 +550,11 @@ Question(
         "ever better digits",
         "new digits, as different as those in training",
         "a grey image",
-        "one strained image that hardly changes any more",
+        "ever harsher images, further and further from any digit",
     ],
     answer="d",
-    explanation="Nobody ever judged it there. Its inner values grow with the noise, tanh makes them black or white, and "
-    "all far points of one direction look alike.",
+    explanation="Nobody ever judged it there. Its inner values grow with the noise, and tanh drives the pixels to black or "
+    "white. It gives no warning.",
     wrong={
         "a": "The discriminator never saw what is made there, so nothing made it good.",
         "b": "A generator knows the noise of its training. Beyond it, only the growing inner values are left.",
