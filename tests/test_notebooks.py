@@ -22,12 +22,19 @@ SECONDS = {
     "03_from_images_to_voxels": 60,
     "04_interpretability": 60,
     "05_gan_theory": 60,
+    "06_gan_families": 60,
     "01_cnn_architectures": 240,
     "02_saliency_and_gradcam": 240,
+    "03_mnist_gans": 360,
     "04_pcam_histopathology": 240,
     "08_mr_to_ct_cyclegan": 360,
 }
-REAL_DATA = {"01_cnn_architectures": "MNIST", "04_pcam_histopathology": "pcam"}  # notebook: folder in MRCT_DATA
+REAL_DATA = {  # notebook: folder in MRCT_DATA
+    "01_cnn_architectures": "MNIST",
+    "03_mnist_gans": "MNIST",
+    "04_pcam_histopathology": "pcam",
+    "06_gan_families": "MNIST",
+}
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
 MEMORY_ABOVE_TORCH = 1.5e9  # bytes: Binder gives 2 GB in all
 
