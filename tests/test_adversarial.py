@@ -75,6 +75,18 @@ def test_conditions_reach_both_players():
     assert low < -1 and high > 1
 
 
+def test_reconstruction_ties_a_fake_to_its_own_example():
+    conditions = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
+
+    def off_by(reconstruction):
+        generator, discriminator = (Conditional(player) for player in players(conditions=1))
+        play(generator, discriminator, 2 * conditions, conditions, noise=2, steps=150, rate=3e-3,
+             reconstruction=reconstruction)  # fmt: skip
+        return float((make(generator, torch.zeros(500, 2), conditions) - 2 * conditions).abs().mean())
+
+    assert off_by(lambda fake, real: 10 * (fake - real).abs().mean()) < min(0.3, 0.5 * off_by(None))
+
+
 def test_killed_game_goes_on_to_the_same_weights(tmp_path):
     options = {"noise": 2, "steps": 20, "watch_every": 10, "average": 0.9}
     whole, other = players()

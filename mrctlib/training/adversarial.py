@@ -36,6 +36,7 @@ def play(
     noise: int | Noise,
     loss: GanLoss = NON_SATURATING,
     penalty: Penalty | None = None,
+    reconstruction: Callable[[Tensor, Tensor], Tensor] | None = None,
     clip: float | None = None,
     critic_steps: int = 1,
     steps: int,
@@ -64,6 +65,7 @@ def play(
         noise: length of the noise, drawn from the normal distribution, or a function from N to noise (N, ...).
         loss: what each player is asked for; penalty: added to the discriminator's loss, called with (discriminator,
             real, fake) where the discriminator already knows the conditions.
+        reconstruction: added to the generator's loss, from (fakes, the examples whose conditions they were made for).
         clip: weights of the discriminator are cut to -clip to clip after each of its steps (Arjovsky et al. 2017).
         critic_steps: steps of the discriminator for one of the generator; steps: those of the generator.
         rate: of both, or (generator's, discriminator's).
@@ -120,10 +122,13 @@ def play(
             if clip:
                 for parameter in discriminator.parameters():
                     parameter.data.clamp_(-clip, clip)
-        _, condition = batch_of("generator")
+        x, condition = batch_of("generator")
         discriminator.requires_grad_(False)
         with accelerator.autocast():
-            own = loss.generator(discriminator(generator(draw(batch).to(device), *condition), *condition))
+            fake = generator(draw(batch).to(device), *condition)
+            own = loss.generator(discriminator(fake, *condition))
+            if reconstruction:
+                own = own + reconstruction(fake, x)
         descend(accelerator, optimisers["generator"], own)
         discriminator.requires_grad_(True)
         if average:
