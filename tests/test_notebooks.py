@@ -27,12 +27,14 @@ SECONDS = {
     "02_saliency_and_gradcam": 240,
     "03_mnist_gans": 360,
     "04_pcam_histopathology": 240,
+    "05_conditional_gan": 240,
     "08_mr_to_ct_cyclegan": 360,
 }
 REAL_DATA = {  # notebook: folder in MRCT_DATA
     "01_cnn_architectures": "MNIST",
     "03_mnist_gans": "MNIST",
     "04_pcam_histopathology": "pcam",
+    "05_conditional_gan": "MNIST",
     "06_gan_families": "MNIST",
 }
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
