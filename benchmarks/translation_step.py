@@ -20,7 +20,8 @@ from mrctlib import losses
 from mrctlib.data.cohorts import find_cases
 from mrctlib.data.phantom import write_cohort
 from mrctlib.runtime import tier
-from mrctlib.training.translation import PHANTOM_SHAPES, TranslationTraining, cohort_slices, recipe_for
+from mrctlib.training.games import PHANTOM_SHAPES, cohort_slices, recipe_for
+from mrctlib.training.translation import TranslationTraining
 
 
 def synchronised() -> float:

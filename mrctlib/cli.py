@@ -18,8 +18,9 @@ from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.phantom import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_cohort
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, read_volume, write_volume
 from mrctlib.runtime import InputError, peak_memory_mb, progress, refuse_existing, tier, whole_file
+from mrctlib.training.games import GAMES, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
-from mrctlib.training.translation import GAMES, PHANTOM_SHAPES, TranslationTraining, cohort_slices, recipe_for
+from mrctlib.training.translation import TranslationTraining
 
 HELD_OUT_SHARE = 0.2
 RUN_FILE = "run.json"

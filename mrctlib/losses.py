@@ -84,6 +84,29 @@ def identity(real: Tensor, unchanged: Tensor) -> Tensor:
     return (unchanged - real).abs().mean()
 
 
+def forgiving_huber(difference: Tensor, alpha: float, dead: float) -> Tensor:
+    """0 where |a| < `dead`, a^2 / 2 up to `alpha`, alpha (|a| - alpha / 2) beyond, for each difference a, any shape.
+
+    Huber's loss with a dead zone, after Zhao's work on CT from Dixon MR: noise is no error, small errors count by their square, and
+    a large one, which may be no error of the network but of the registration, pulls no harder than one of alpha.
+    """
+    size = difference.abs()
+    value = torch.where(size <= alpha, size**2 / 2, alpha * (size - alpha / 2))
+    return torch.where(size < dead, 0.0, value)
+
+
+def misregistration(
+    prediction: Tensor, target: Tensor, *, window: int = 3, alpha: float = 0.1, dead: float = 0.01
+) -> Tensor:
+    """A loss for pairs (N, C, H, W) that lie some pixels apart: both are max-pooled before they are compared.
+
+    After pooling (square window, odd, stride 1) a bright structure, such as the skull, overlaps with its shifted self, so that being
+    a pixel off costs less than leaving it out.
+    """
+    pooled = (F.max_pool2d(image, window, stride=1, padding=window // 2) for image in (prediction, target))
+    return forgiving_huber(torch.sub(*pooled), alpha, dead).mean()
+
+
 def mind(images: Tensor, radius: int = 1) -> Tensor:
     """Modality independent neighbourhood descriptor: (N, 1, H, W) to (N, 4, H, W) in (0, 1]. Heinrich et al. 2012.
 

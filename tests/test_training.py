@@ -19,15 +19,9 @@ from mrctlib.data.volumes import Volume
 from mrctlib.losses import Schedule
 from mrctlib.runtime import InputError, Tier
 from mrctlib.training.checkpoints import CHECKPOINT, read_checkpoint
+from mrctlib.training.games import Recipe, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
-from mrctlib.training.translation import (
-    Recipe,
-    TranslationTraining,
-    cohort_slices,
-    drift_alarms,
-    hidden_information,
-    recipe_for,
-)
+from mrctlib.training.translation import TranslationTraining, drift_alarms, hidden_information
 
 TINY = Recipe(
     generator="unet",
@@ -99,7 +93,8 @@ def test_killed_with_sigkill_at_a_random_moment_and_resumed(slices, cohort, cpu,
         import json, sys, torch
         from mrctlib.data.cohorts import find_cases
         from mrctlib.runtime import Tier
-        from mrctlib.training.translation import Recipe, TranslationTraining, cohort_slices
+        from mrctlib.training.games import Recipe, cohort_slices
+        from mrctlib.training.translation import TranslationTraining
         torch.set_num_threads(int(sys.argv[4]))
         recipe = Recipe.from_json(json.loads(sys.argv[1]))
         slices = cohort_slices(find_cases(sys.argv[2]), recipe)[1:]
@@ -269,7 +264,8 @@ def test_two_processes_train_one_model(cohort, tmp_path):
             import json, sys, torch
             from mrctlib.data.cohorts import find_cases
             from mrctlib.runtime import Tier
-            from mrctlib.training.translation import Recipe, TranslationTraining, cohort_slices
+            from mrctlib.training.games import Recipe, cohort_slices
+            from mrctlib.training.translation import TranslationTraining
             recipe = Recipe.from_json(json.loads(sys.argv[1]))
             slices = cohort_slices(find_cases(sys.argv[2]), recipe)[1:]
             training = TranslationTraining(recipe, *slices, Tier("cpu", torch.device("cpu")), sys.argv[3]).run()

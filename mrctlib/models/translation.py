@@ -115,6 +115,30 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
+class SliceDiscriminator(nn.Module):
+    """(N, channels, size, size), size a multiple of 16, to (N,): one score for the whole slice.
+
+    The discriminator of the first GANs with convolutions (Radford et al. 2016): four 3 x 3 convolutions with stride 2
+    and width base, 2, 4 and 8 base, batch normalisation but in the first, dropout of 15% between and 40% before the
+    score. norm: off for a critic whose slope is penalised (Gulrajani et al. 2017), since a batch would share it.
+    """
+
+    def __init__(self, size: int, base: int = 64, channels: int = 1, *, norm: bool = True) -> None:
+        super().__init__()
+        modules: list[nn.Module] = []
+        for level in range(4):
+            width = base * 2**level
+            modules += [nn.Conv2d(channels, width, 3, 2, 1)]
+            modules += [nn.BatchNorm2d(width)] if norm and level else []
+            modules += [nn.LeakyReLU(0.2, inplace=True), nn.Dropout(0.15 if level < 3 else 0.4)]
+            channels = width
+        self.layers = nn.Sequential(*modules, nn.Flatten(), nn.Linear(channels * (size // 16) ** 2, 1), nn.Flatten(0))
+        init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class ImagePool:
     """The last `capacity` fakes: the discriminator sees old ones too, so the generator cannot win by going in circles.
 

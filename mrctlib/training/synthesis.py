@@ -12,7 +12,8 @@ from mrctlib.data.cohorts import body_window, cut_about, paste_about, to_stack
 from mrctlib.data.volumes import Volume, denormalise_ct, normalise_mr, resample_like
 from mrctlib.runtime import InputError
 from mrctlib.training.checkpoints import CHECKPOINT, under
-from mrctlib.training.translation import Recipe, build_generator, read_run
+from mrctlib.training.games import Recipe, build_generator
+from mrctlib.training.translation import read_run
 
 
 def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe]:
