@@ -1,5 +1,5 @@
 # A fresh clone needs no step before any of these. Each installs what it needs once, into .venv.
-.PHONY: demo lab test notebooks slides badges lint bench
+.PHONY: demo compare lab test notebooks slides badges lint bench
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -27,6 +27,11 @@ demo: $(STAMP)
 	$(BIN)/mrct evaluate $(OUT)/cohort $(OUT)/sct --out $(OUT) --force
 	@echo
 	@echo "Look at $(OUT)/figure.png and $(OUT)/metrics.csv. To open the labs: make lab"
+
+# Every method on one cohort of phantom patients with T2-weighted MR. Hours on a CPU; goes on where it stopped.
+compare: $(STAMP)
+	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --contrast t2w --force
+	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs/08_mr_to_ct_cyclegan.ipynb

@@ -1,4 +1,4 @@
-"""The command line: mrct phantom | train | synthesize | evaluate."""
+"""The command line: mrct phantom | train | synthesize | evaluate | compare."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from mrctlib import metrics, plots
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.phantom import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_cohort
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, read_volume, write_volume
-from mrctlib.runtime import InputError, peak_memory_mb, progress, refuse_existing, tier, whole_file
+from mrctlib.runtime import InputError, Tier, peak_memory_mb, progress, refuse_existing, tier, whole_file
+from mrctlib.training.comparison import GENERATORS, SHARES, SYNTHETIC, compare, run_folder, summary
 from mrctlib.training.games import GAMES, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
 from mrctlib.training.translation import TranslationTraining
 
 HELD_OUT_SHARE = 0.2
 RUN_FILE = "run.json"
+COMPARISON_FILE = "comparison.json"
 METRICS = ("mae_hu", "psnr_db", "ssim", "bone_dice")
 
 
@@ -95,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         choices=GAMES,
         default="cyclegan",
-        help="cyclegan learns without pairs; paired is given the answers, as a yardstick (default: cyclegan)",
+        help="cyclegan learns without pairs; paired is given the answers, as a yardstick; the others are plain GANs, "
+        "for comparison (default: cyclegan)",
     )
     p.add_argument("--out", required=True, metavar="RUN", help="folder for the checkpoint and run.json")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, batches and noise (default: 0)")
@@ -125,6 +128,22 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--definition", choices=metrics.DEFINITIONS, default="synthrad2023", help="(default: synthrad2023)")
     p.add_argument("--out", metavar="FOLDER", help="for cohorts: where metrics.csv and figure.png go")
     add_force(p)
+
+    p = command(
+        "compare",
+        _compare,
+        "Train and test every method on one cohort, with one split and one budget. Goes on where OUT stopped.",
+        "mrct compare patients --out comparison",
+    )
+    p.add_argument("folder", metavar="FOLDER", help="a cohort: case folders with mr.nii.gz, ct.nii.gz, mask.nii.gz")
+    p.add_argument(
+        "--out", required=True, metavar="OUT", help=f"folder for the runs, {COMPARISON_FILE} and three figures"
+    )
+    p.add_argument(
+        "--generator", nargs="+", choices=GENERATORS, default=GENERATORS, help="of all methods (default: each in turn)"
+    )
+    p.add_argument("--seeds", type=_count, default=3, metavar="N", help="run each with seeds 0 to N - 1 (default: 3)")
+    p.add_argument("--steps", type=_count, metavar="N", help="instead of what the tier (MRCT_TIER=cpu|gpu) prescribes")
     return parser
 
 
@@ -175,17 +194,11 @@ def _train(options: argparse.Namespace) -> None:
     training.run()
     if not training.accelerator.is_main_process:
         return
-    manifest = folder / MANIFEST
-    about = {
-        "tier": here.name,
-        "device": str(training.device),
+    about = _provenance(folder, here) | {
         "seed": options.seed,
         "steps": training.step,
         "training_seconds": round(training.seconds, 1),
         "peak_memory_mb": round(peak_memory_mb()),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("mrctlib", "torch", "numpy", "nibabel", "accelerate")},
-        "data": json.loads(manifest.read_text()) if manifest.exists() else {"data": folder.name, "cases": len(cases)},
         "cases": used | {"held_out": [case.name for case in held_out]},
         "recipe": recipe.to_json(),
         "history": training.history,
@@ -267,7 +280,49 @@ def _evaluate(options: argparse.Namespace) -> None:
             figure.savefig(part, dpi=100)
 
 
+def _compare(options: argparse.Namespace) -> None:
+    folder, out = Path(options.folder), Path(options.out)
+    rows = compare(folder, out, options.generator, range(options.seeds), options.steps)
+    about = _provenance(folder, tier()) | {"split": dict(zip(("train", "watch", "test"), SHARES, strict=True))}
+    with whole_file(out / COMPARISON_FILE, force=True) as part:
+        part.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    for row in summary(rows):
+        print(
+            f"{row['method']:<24} {row['generator']:<7} {row['mae_hu']:>7.1f} HU ({row['mae_low']:.1f} to"
+            f" {row['mae_high']:.1f})  bone Dice {row['bone_dice']:.3f}  last over best {row['drift']:.2f}"
+        )
+    first = options.generator[0]
+    shown = {name: run_folder(out, name, first, 0) for name in dict.fromkeys(row["method"] for row in rows)}
+    case = split_cases(find_cases(folder), SHARES)[2][0]
+    mr, ct, body = case.pair()
+    made = {name: read_volume(_sct_path(run / SYNTHETIC, case)) for name, run in shown.items()}
+    looks = {name: [np.load(path) for path in sorted(run.glob("axial/look_*.npy"))] for name, run in shown.items()}
+    figures = {
+        "figure.png": plots.side_by_side(mr, ct, made, body),
+        "progression.png": plots.slices_in_rows({name: images[::2] for name, images in looks.items() if images}),
+        "drift.png": plots.progression([row for row in rows if row["generator"] == first]),
+    }
+    for name, figure in figures.items():
+        with whole_file(out / name, force=True) as part:
+            figure.savefig(part, dpi=80, format="png")
+    print(f"{out}: {len(rows)} runs in {COMPARISON_FILE}; look at {', '.join(figures)}")
+
+
 # ---------------------------------------------------------------------------------------------------- helpers
+
+
+def _provenance(folder: Path, here: Tier) -> dict:
+    """On what machine, with which versions and from which data a result was made."""
+    manifest = folder / MANIFEST
+    return {
+        "tier": here.name,
+        "device": str(here.device),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("mrctlib", "torch", "numpy", "nibabel", "accelerate")},
+        "data": json.loads(manifest.read_text())
+        if manifest.exists()
+        else {"data": folder.name, "cases": len(find_cases(folder))},
+    }
 
 
 def _named(path: str | Path, function, *arguments):

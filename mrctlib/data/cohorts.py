@@ -58,7 +58,7 @@ class Case:
         path = self.path("mask")
         if path is None:
             return body_mask(image, modality)
-        mask = read_volume(path)
+        mask = self.volume("mask")
         check_same_grid(image, mask, f"{self.folder}: {modality}", "mask")
         if not (mask.data > 0.5).any():
             raise InputError(f"{path}: the mask is empty; give one that covers the body, or none")

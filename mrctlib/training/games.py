@@ -122,6 +122,11 @@ def recipe_for(model: str, tier: Tier, *, seed: int = 0, steps: int | None = Non
         noise=0.03,
     )
     recipe = replace(tier.pick(cpu=small, gpu=full), model=model, seed=seed)
+    if model != "cyclegan":
+        recipe = replace(recipe, rate=tier.pick(cpu=1e-3, gpu=2e-4))
+    if model in ADVERSARIES and ADVERSARIES[model].loss is not losses.WASSERSTEIN:
+        # With the generator's rate it soon knows every fake. A Wasserstein critic should: it learns as fast.
+        recipe = replace(recipe, discriminator_rate=2e-4)
     if model == "paired":
         # One network and one pass a step: as many steps in a fraction of the time.
         recipe = replace(recipe, steps=tier.pick(cpu=300, gpu=20_000))

@@ -1,0 +1,102 @@
+"""The comparison: every method under the same conditions, three planes, and rows that are not run twice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mrctlib import cli
+from mrctlib.data.phantom import write_cohort
+from mrctlib.data.volumes import Volume
+from mrctlib.runtime import InputError
+from mrctlib.training import comparison
+from mrctlib.training.comparison import GENERATORS, compare, drifted, methods, run, summary, turned
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("ten") / "cohort", 10, seed=5, shape=(40, 40, 24), contrast="t2w")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setenv("MRCT_TIER", "cpu")
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_all_methods_have_one_budget(generator, cpu):
+    recipes = [method.recipe for method in methods(cpu, generator, seed=3).values()]
+    for name in ("generator", "base", "depth", "steps", "batch", "size", "spacing", "seed", "average"):
+        assert len({getattr(recipe, name) for recipe in recipes}) == 1, name
+    thesis = methods(cpu, generator)["CycleGAN of the thesis"].recipe
+    weights = {
+        name: getattr(thesis, name).start for name in ("gan", "cycle", "identity", "mind", "background", "profile")
+    }
+    assert list(weights.values()) == [1, 10, 1, 0, 0, 0] and not thesis.sees_depth
+
+
+def test_unknown_generator(cpu):
+    with pytest.raises(InputError, match="transformer"):
+        methods(cpu, "transformer")
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_turned_and_back(plane):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = 5, 6, 7
+    volume = Volume(np.random.default_rng(0).normal(size=(4, 5, 6)), affine)
+    there = turned(volume, plane)
+    across = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    assert there.data.shape[2] == volume.data.shape[across] and there.spacing[2] == volume.spacing[across]
+    back = turned(there, plane, back=True)
+    assert np.array_equal(back.data, volume.data) and np.array_equal(back.affine, volume.affine)
+
+
+def test_a_run_says_what_it_reached_and_what_it_cost(ten, tmp_path):
+    row = run(ten, tmp_path, "supervised, 2.5-D", "unet", 0, 20)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["axial", "coronal", "row.json", "sagittal", "sct"]
+    assert len(list((tmp_path / "sct").iterdir())) == 1, "one of ten patients is tested"
+    assert 0 < row["mae_hu"] < 600 and row["seconds_per_epoch"] > 0 and row["peak_memory_mb"] > 100
+    assert {"ssim", "bone_dice", "dose_target_percent", "range_absolute_mm"} <= set(row)
+    steps = [look["step"] for look in row["progress"]]
+    assert steps == list(range(2, 21, 2)) and row["progress"][-1]["mae_hu"] < row["progress"][0]["mae_hu"]
+    assert json.loads((tmp_path / "row.json").read_text()) == row
+    axial = run(ten, tmp_path / "axial_alone", "supervised", "unet", 0, 20)
+    assert row["parameters"] == 3 * axial["parameters"]
+    assert row["progress"][-1]["mae_hu"] == pytest.approx(axial["progress"][-1]["mae_hu"], rel=1e-3), "the same network"
+
+
+def test_command_runs_each_row_once(ten, tmp_path, monkeypatch, capsys):
+    only = {"supervised"}
+    everything = methods
+    chosen = lambda *a, **k: {n: m for n, m in everything(*a, **k).items() if n in only}  # noqa: E731
+    monkeypatch.setattr(comparison, "methods", chosen)
+    command = ["compare", str(ten), "--out", str(tmp_path), "--generator", "unet", "--seeds", "1", "--steps", "4"]
+    assert cli.main(command) == 0
+    told = json.loads((tmp_path / "comparison.json").read_text())
+    assert told["about"]["tier"] == "cpu" and told["about"]["data"]["seed"] == 5
+    assert [row["method"] for row in told["rows"]] == ["supervised"]
+    for name in ("figure.png", "progression.png", "drift.png"):
+        assert (tmp_path / name).stat().st_size > 5000
+    monkeypatch.setattr(comparison, "run", None)  # a second run would fail
+    assert cli.main(command) == 0
+    assert "HU" in capsys.readouterr().out
+    assert cli.main([*command[:-1], "5"]) == 2
+    assert "has 4 steps, not 5" in capsys.readouterr().err
+
+
+def test_cohort_too_small(cohort, tmp_path):
+    with pytest.raises(InputError, match="too few cases"):
+        compare(cohort, tmp_path, ["unet"], [0])
+
+
+def test_summary_and_drift():
+    rows = [
+        {"method": "a", "generator": "unet", "seed": seed, "steps": 2, "mae_hu": error}
+        | dict.fromkeys(set(comparison.AVERAGED) - {"mae_hu"}, 1.0)
+        | {"progress": [{"mae_hu": 100.0}, {"mae_hu": 100.0 + 20 * seed}]}
+        for seed, error in ((0, 90.0), (1, 110.0))
+    ]
+    assert [drifted(row) for row in rows] == [1.0, 1.2]
+    (row,) = summary(rows)
+    assert (row["mae_hu"], row["mae_low"], row["mae_high"], row["drift"], row["seeds"]) == (100, 90, 110, 1.2, 2)
