@@ -87,8 +87,9 @@ def identity(real: Tensor, unchanged: Tensor) -> Tensor:
 def forgiving_huber(difference: Tensor, alpha: float, dead: float) -> Tensor:
     """0 where |a| < `dead`, a^2 / 2 up to `alpha`, alpha (|a| - alpha / 2) beyond, for each difference a, any shape.
 
-    Huber's loss with a dead zone, after Zhao's work on CT from Dixon MR: noise is no error, small errors count by their square, and
-    a large one, which may be no error of the network but of the registration, pulls no harder than one of alpha.
+    Huber's loss with a dead zone, the form ascribed to Zhao's work on CT from Dixon MR: noise is no error, a small one
+    counts by its square, and a large one, which may be the registration's and not the network's, pulls no harder than
+    one of alpha.
     """
     size = difference.abs()
     value = torch.where(size <= alpha, size**2 / 2, alpha * (size - alpha / 2))
@@ -96,15 +97,23 @@ def forgiving_huber(difference: Tensor, alpha: float, dead: float) -> Tensor:
 
 
 def misregistration(
-    prediction: Tensor, target: Tensor, *, window: int = 3, alpha: float = 0.1, dead: float = 0.01
+    prediction: Tensor, target: Tensor, window: int = 5, alpha: float = 0.03, dead: float = 0.01
 ) -> Tensor:
     """A loss for pairs (N, C, H, W) that lie some pixels apart: both are max-pooled before they are compared.
 
-    After pooling (square window, odd, stride 1) a bright structure, such as the skull, overlaps with its shifted self, so that being
-    a pixel off costs less than leaving it out.
+    After pooling (square window of odd width, stride 1) a thin bright structure, such as the skull, overlaps with its
+    shifted self, so that to draw it a pixel off costs less than to leave it out. The same is asked of the negatives:
+    the maximum alone says nothing of thin dark structures, and lies above the mean where there is nothing but noise, so
+    that a network that follows it is too bright. And the images are compared as they are as well, with the weight of
+    both together, since pooled images do not say where in the window an edge lies. The last two are additions of ours.
     """
-    pooled = (F.max_pool2d(image, window, stride=1, padding=window // 2) for image in (prediction, target))
-    return forgiving_huber(torch.sub(*pooled), alpha, dead).mean()
+
+    def pool(image: Tensor) -> Tensor:
+        return F.max_pool2d(image, window, stride=1, padding=window // 2)
+
+    differences = pool(prediction) - pool(target), pool(-prediction) - pool(-target), prediction - target
+    brightest, darkest, plain = (forgiving_huber(difference, alpha, dead).mean() for difference in differences)
+    return (brightest + darkest) / 2 + plain
 
 
 def mind(images: Tensor, radius: int = 1) -> Tensor:

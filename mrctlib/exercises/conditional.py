@@ -99,7 +99,7 @@ Question(
 def conditional_losses(
     generator: nn.Module, discriminator: nn.Module, real: Tensor, conditions: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Losses of (discriminator, generator) on one batch, each with a graph for its own player alone.
+    """Losses of (discriminator, generator) on one batch; the discriminator's has no way back into the generator.
 
     Real images (N, ...) come with their own conditions (N, C), and fakes are made for, and judged with, the same.
     """
@@ -307,7 +307,7 @@ Question(
     answer=0.2,
     tolerance=0.005,
     explanation="An error means something only beside this baseline, which asks for nothing and looks at nothing.",
-    wrong={0: "Only for those who asked for the mean.", 0.04: "That is the variance: take the root.", 0.4: "It is never off by more than its distance from the mean."},
+    wrong={0: "Only for those who asked for the mean.", 0.04: "That is the variance: take the root.", 0.4: "Each error is the distance of the slant asked for from the mean: the root of their mean square is the standard deviation itself."},
 )  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------------- thickness
