@@ -29,6 +29,8 @@ SECONDS = {
     "03_mnist_gans": 360,
     "04_pcam_histopathology": 240,
     "05_conditional_gan": 240,
+    "06_segmentation_with_pix2pix": 240,
+    "07_paired_mr_to_ct": 240,
     "08_mr_to_ct_cyclegan": 360,
 }
 REAL_DATA = {  # notebook: folder in MRCT_DATA
