@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mrctlib import metrics, plots
 from mrctlib.data.cohorts import Case, find_cases, split_cases
@@ -60,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
+    def add_cohort(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "folder", metavar="FOLDER", help="a cohort: case folders with mr.nii.gz, ct.nii.gz, mask.nii.gz"
+        )
+
+    def add_steps(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--steps", type=_count, metavar="N", help="instead of what the tier (MRCT_TIER=cpu|gpu) prescribes"
+        )
+
     def add_force(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--force", action="store_true", help="replace an output that exists already")
 
@@ -92,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "Train on a cohort. A fifth of the patients is held out. Goes on where RUN stopped.",
         "mrct train patients --model cyclegan --out run",
     )
-    p.add_argument("folder", metavar="FOLDER", help="a cohort: case folders with mr.nii.gz, ct.nii.gz, mask.nii.gz")
+    add_cohort(p)
     p.add_argument(
         "--model",
         choices=GAMES,
@@ -102,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", required=True, metavar="RUN", help="folder for the checkpoint and run.json")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, batches and noise (default: 0)")
-    p.add_argument("--steps", type=_count, metavar="N", help="instead of what the tier (MRCT_TIER=cpu|gpu) prescribes")
+    add_steps(p)
 
     p = command(
         "synthesize",
@@ -135,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         "Train and test every method on one cohort, with one split and one budget. Goes on where OUT stopped.",
         "mrct compare patients --out comparison",
     )
-    p.add_argument("folder", metavar="FOLDER", help="a cohort: case folders with mr.nii.gz, ct.nii.gz, mask.nii.gz")
+    add_cohort(p)
     p.add_argument(
         "--out", required=True, metavar="OUT", help=f"folder for the runs, {COMPARISON_FILE} and three figures"
     )
@@ -143,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         "--generator", nargs="+", choices=GENERATORS, default=GENERATORS, help="of all methods (default: each in turn)"
     )
     p.add_argument("--seeds", type=_count, default=3, metavar="N", help="run each with seeds 0 to N - 1 (default: 3)")
-    p.add_argument("--steps", type=_count, metavar="N", help="instead of what the tier (MRCT_TIER=cpu|gpu) prescribes")
+    add_steps(p)
     return parser
 
 
@@ -291,21 +302,25 @@ def _compare(options: argparse.Namespace) -> None:
             f"{row['method']:<24} {row['generator']:<7} {row['mae_hu']:>7.1f} HU ({row['mae_low']:.1f} to"
             f" {row['mae_high']:.1f})  bone Dice {row['bone_dice']:.3f}  last over best {row['drift']:.2f}"
         )
-    first = options.generator[0]
-    shown = {name: run_folder(out, name, first, 0) for name in dict.fromkeys(row["method"] for row in rows)}
-    case = split_cases(find_cases(folder), SHARES)[2][0]
-    mr, ct, body = case.pair()
-    made = {name: read_volume(_sct_path(run / SYNTHETIC, case)) for name, run in shown.items()}
-    looks = {name: [np.load(path) for path in sorted(run.glob("axial/look_*.npy"))] for name, run in shown.items()}
-    figures = {
-        "figure.png": plots.side_by_side(mr, ct, made, body),
-        "progression.png": plots.slices_in_rows({name: images[::2] for name, images in looks.items() if images}),
-        "drift.png": plots.progression([row for row in rows if row["generator"] == first]),
-    }
+    figures = _comparison_figures(folder, out, [row for row in rows if row["generator"] == options.generator[0]])
     for name, figure in figures.items():
         with whole_file(out / name, force=True) as part:
             figure.savefig(part, dpi=80, format="png")
     print(f"{out}: {len(rows)} runs in {COMPARISON_FILE}; look at {', '.join(figures)}")
+
+
+def _comparison_figures(folder: Path, out: Path, rows: list[dict]) -> dict[str, Figure]:
+    """For the rows of one generator: a test patient by each method, a slice over the training (seed 0), the curves."""
+    runs = {row["method"]: run_folder(out, row["method"], row["generator"], 0) for row in rows}
+    case = split_cases(find_cases(folder), SHARES)[2][0]
+    mr, ct, body = case.pair()
+    made = {name: read_volume(_sct_path(run / SYNTHETIC, case)) for name, run in runs.items()}
+    looks = {name: [np.load(path) for path in sorted(run.glob("axial/look_*.npy"))] for name, run in runs.items()}
+    return {
+        "figure.png": plots.side_by_side(mr, ct, made, body),
+        "progression.png": plots.slices_in_rows({name: images[::2] for name, images in looks.items()}),
+        "drift.png": plots.progression(rows),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- helpers

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from mrctlib.data import planes
+from mrctlib.data.planes import turned
+from mrctlib.data.volumes import Volume
 from mrctlib.runtime import InputError
 
 
@@ -80,3 +82,15 @@ def test_steps_count_in_the_mask_only_and_nan_outside_is_no_matter():
 def test_bad_input_is_named(call, said):
     with pytest.raises(InputError, match=said):
         call()
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_turned_and_back(plane):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = 5, 6, 7
+    volume = Volume(np.random.default_rng(0).normal(size=(4, 5, 6)), affine)
+    there = turned(volume, plane)
+    across = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    assert there.data.shape[2] == volume.data.shape[across] and there.spacing[2] == volume.spacing[across]
+    back = turned(there, plane, back=True)
+    assert np.array_equal(back.data, volume.data) and np.array_equal(back.affine, volume.affine)

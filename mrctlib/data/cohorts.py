@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from mrctlib.data.planes import turned
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, normalise_ct, normalise_mr, read_volume, resample
 from mrctlib.runtime import InputError, derive_seed
 
@@ -73,6 +74,16 @@ class Case:
         mr, ct = self.volume("mr"), self.volume("ct")
         check_same_grid(mr, ct, f"{self.folder}: mr", "ct")
         return mr, ct, self.body(mr, "mr")
+
+
+@dataclass(frozen=True)
+class TurnedCase(Case):
+    """A patient turned so that the slices of `plane` lie where axial slices lie."""
+
+    plane: str = "axial"
+
+    def volume(self, kind: str) -> Volume:
+        return turned(super().volume(kind), self.plane)
 
 
 def find_cases(folder: str | Path) -> list[Case]:

@@ -7,11 +7,13 @@ it; its slices are what remains when its own axis is taken away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mrctlib.data.volumes import Volume
 from mrctlib.runtime import InputError
 
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -51,6 +53,17 @@ def stack(slices: Tensor, plane: str, count: int) -> Tensor:
     if slices.dim() != 4 or count < 1 or len(slices) % count:
         raise InputError(f"slices of shape {tuple(slices.shape)} do not make up {count} volumes of one size")
     return slices.unflatten(0, (count, -1)).movedim(1, 2 + axis_of(plane)).contiguous()
+
+
+def turned(volume: Volume, plane: str, *, back: bool = False) -> Volume:
+    """The same voxels with the axis across `plane` last, where axial slices have theirs; or back from there."""
+    axis = axis_of(plane)
+    order = [*(other for other in range(3) if other != axis), axis]
+    if back:
+        order = list(np.argsort(order))
+    affine = volume.affine.copy()
+    affine[:, :3] = affine[:, order]
+    return replace(volume, data=volume.data.transpose(order), affine=affine)
 
 
 def fuse(candidates: Sequence[Tensor]) -> Tensor:

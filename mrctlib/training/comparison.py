@@ -1,8 +1,9 @@
 """Many ways from MR to CT on one cohort, with one split and one budget.
 
 The rows follow a thesis that compared a GAN, a WGAN and a CycleGAN on T2-weighted MR and CT of 100 patients, with a
-U-Net as the generator of all, and what it proposed to try next. Its split is kept. Its 150 epochs at a learning rate of
-2e-5 are not: every method takes the steps and the rates of the tier, with Adam in place of Nadam.
+U-Net as the generator of all, and what it proposed to try next. Its split is kept. Its 150 epochs at a learning rate
+of 2e-5 are not: every method takes the steps, the batches and the rates of the tier, with Adam in place of Nadam. Also
+left out are its noise on the labels and the linear output of its WGAN.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 import torch
 
 from mrctlib import dose, metrics
-from mrctlib.data.cohorts import Case, SliceSet, find_cases, slice_set, split_cases
-from mrctlib.data.planes import axis_of
-from mrctlib.data.volumes import HU_HALF_WIDTH, Volume, write_volume
+from mrctlib.data.cohorts import Case, SliceSet, TurnedCase, find_cases, slice_set, split_cases
+from mrctlib.data.planes import turned
+from mrctlib.data.volumes import HU_HALF_WIDTH, write_volume
 from mrctlib.losses import Schedule
 from mrctlib.runtime import InputError, Tier, peak_memory_mb, tier, whole_file
 from mrctlib.training.games import Recipe, cohort_slices, recipe_for
@@ -89,30 +90,6 @@ def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | 
     }
 
 
-# ---------------------------------------------------------------------------------------------------- three planes
-
-
-@dataclass(frozen=True)
-class TurnedCase(Case):
-    """A patient turned so that the slices of `plane` lie where axial slices lie."""
-
-    plane: str = "axial"
-
-    def volume(self, kind: str) -> Volume:
-        return turned(super().volume(kind), self.plane)
-
-
-def turned(volume: Volume, plane: str, *, back: bool = False) -> Volume:
-    """The same voxels with the axis across `plane` last, or back from there."""
-    axis = axis_of(plane)
-    order = [*(other for other in range(3) if other != axis), axis]
-    if back:
-        order = list(np.argsort(order))
-    affine = volume.affine.copy()
-    affine[:, :3] = affine[:, order]
-    return replace(volume, data=volume.data.transpose(order), affine=affine)
-
-
 # ---------------------------------------------------------------------------------------------------- one run
 
 
@@ -120,37 +97,22 @@ def run(cohort: Path, out: Path, name: str, generator: str, seed: int, steps: in
     """Train and test one method: its row, which is also left in `out`. Goes on from checkpoints that lie there.
 
     The row holds means over the test patients (what `metrics.evaluate` and `dose.evaluate` give), what the training
-    cost, and `progress`: at every look the step, the MAE in HU in the slices of the watched patients, and the
-    correlation of the synthetic CT with its MR.
+    cost (the memory is that of the process, not of a GPU), and `progress`: at every look the step, the MAE in HU in
+    the slices of the watched patients, and the correlation of the synthetic CT with its MR.
     """
-    here = tier()
-    method = methods(here, generator, seed=seed, steps=steps)[name]
+    method = methods(tier(), generator, seed=seed, steps=steps)[name]
     training_cases, watched_cases, test_cases = split_cases(find_cases(cohort), SHARES)
-    epoch_seconds, trained = 0.0, {}
-    for plane in method.planes:
-        turn = [[TurnedCase(case.folder, plane) for case in part] for part in (training_cases, watched_cases)]
-        _, mr, ct = cohort_slices(turn[0], method.recipe)
-        watched = [slice_set(turn[1], kind, method.recipe.spacing, method.recipe.size) for kind in ("mr", "ct")]
-        trained[plane] = training = TranslationTraining(method.recipe, mr, ct, here, out / plane)
-        training.run(lambda training, pair=watched: _look(training, *pair))
-        epoch_seconds += training.seconds / training.step * len(mr) / method.recipe.batch
-    scores = []
-    for case in test_cases:
-        mr, ct, body = case.pair()
-        sct = _fused(mr, body, trained, method.recipe)
-        target = dose.central_target(body, mr.spacing)
-        scores.append(
-            metrics.evaluate(ct.data, sct.data, body) | dose.evaluate(ct.data, sct.data, body, target, mr.spacing)
-        )
-        write_volume(sct, out / SYNTHETIC / f"{case.name}.nii.gz", force=True)
+    trained = {plane: _train(method.recipe, training_cases, watched_cases, plane, out) for plane in method.planes}
+    scores = [_test(case, trained, out) for case in test_cases]
     networks = [network for t in trained.values() for network in (t.game.generators, t.game.discriminators)]
     row = {
         "method": name,
         "generator": generator,
         "seed": seed,
         "steps": method.recipe.steps,
+        "tested": [case.name for case in test_cases],
         **{key: float(np.mean([score[key] for score in scores])) for key in scores[0]},
-        "seconds_per_epoch": epoch_seconds,
+        "seconds_per_epoch": sum(_seconds_per_epoch(training) for training in trained.values()),
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "peak_memory_mb": round(peak_memory_mb()),
         "progress": [
@@ -161,6 +123,16 @@ def run(cohort: Path, out: Path, name: str, generator: str, seed: int, steps: in
     with whole_file(out / ROW, force=True) as part:
         part.write_text(json.dumps(row, indent=2) + "\n")
     return row
+
+
+def _train(
+    recipe: Recipe, cases: Sequence[Case], watched: Sequence[Case], plane: str, out: Path
+) -> TranslationTraining:
+    """A network for the slices of one plane, looked at now and then in the slices of other patients."""
+    cases, watched = ([TurnedCase(case.folder, plane) for case in part] for part in (cases, watched))
+    _, mr, ct = cohort_slices(cases, recipe)
+    pair = [slice_set(watched, kind, recipe.spacing, recipe.size) for kind in ("mr", "ct")]
+    return TranslationTraining(recipe, mr, ct, tier(), out / plane).run(lambda training: _look(training, *pair))
 
 
 @torch.no_grad()
@@ -174,13 +146,22 @@ def _look(training: TranslationTraining, mr: SliceSet, ct: SliceSet) -> None:
     np.save(training.folder / f"look_{now['step']:06d}.npy", fakes[shown, 0].numpy())
 
 
-def _fused(mr: Volume, body: np.ndarray, trained: dict[str, TranslationTraining], recipe: Recipe) -> Volume:
-    """The mean of what the networks of all planes make of a patient."""
+def _test(case: Case, trained: dict[str, TranslationTraining], out: Path) -> dict[str, float]:
+    """The scores of one patient, whose synthetic CT is the mean of what the networks of all planes make; it is kept."""
+    mr, ct, body = case.pair()
     made = []
     for plane, training in trained.items():
         there = turned(mr, plane), turned(mr.like(body), plane).data > 0.5
-        made.append(turned(synthesize(training.averaged, *there, recipe), plane, back=True).data)
-    return mr.like(np.mean(made, 0))
+        made.append(turned(synthesize(training.averaged, *there, training.recipe), plane, back=True).data)
+    sct = mr.like(np.mean(made, 0))
+    write_volume(sct, out / SYNTHETIC / f"{case.name}.nii.gz", force=True)
+    target = dose.central_target(body, mr.spacing)
+    return metrics.evaluate(ct.data, sct.data, body) | dose.evaluate(ct.data, sct.data, body, target, mr.spacing)
+
+
+def _seconds_per_epoch(training: TranslationTraining) -> float:
+    """Seconds of training for as many slices as there are MR slices."""
+    return training.seconds / training.step * len(training.game.slices["mr"]) / training.recipe.batch
 
 
 # ---------------------------------------------------------------------------------------------------- all runs
@@ -193,30 +174,37 @@ def compare(
     be told. A row that lies in `out` from before is not run again.
 
     Raises:
-        InputError: a cohort too small to split, an unknown generator, or rows in `out` of another number of steps.
+        InputError: a cohort too small to split, an unknown generator, or rows in `out` of another cohort or number of
+            steps; before anything is trained.
     """
     cohort, out, here = Path(cohort), Path(out), tier()
-    if not all(split_cases(find_cases(cohort), SHARES)):
+    parts = split_cases(find_cases(cohort), SHARES)
+    if not all(parts):
         raise InputError(f"{cohort}: too few cases to train on some, watch some and test some; 10 are enough")
-    rows = []
-    plan = [
-        (name, generator, seed, methods(here, generator, steps=steps)[name].recipe.steps)
+    plan = {
+        (name, generator, seed): {"steps": method.recipe.steps, "tested": [case.name for case in parts[2]]}
         for seed in seeds
         for generator in generators
-        for name in methods(here, generator)
-    ]
+        for name, method in methods(here, generator, steps=steps).items()
+    }
+    rows = {key: _row_from_before(run_folder(out, *key), expected) for key, expected in plan.items()}
     context = multiprocessing.get_context("spawn")  # a fresh process: its peak memory is that of one method
-    for number, (name, generator, seed, expected) in enumerate(plan, 1):
-        folder = run_folder(out, name, generator, seed)
-        print(f"{number} of {len(plan)}: {name}, {generator}, seed {seed}", file=sys.stderr)
-        if (folder / ROW).exists():
-            rows.append(json.loads((folder / ROW).read_text()))
-            if rows[-1]["steps"] != expected:
-                raise InputError(f"{folder}: has {rows[-1]['steps']} steps, not {expected}; name another --out")
-            continue
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            rows.append(pool.submit(run, cohort, folder, name, generator, seed, steps).result())
-    return rows
+    for number, (key, row) in enumerate(rows.items(), 1):
+        print(f"{number} of {len(rows)}: {', '.join(map(str, key))}", file=sys.stderr)
+        if row is None:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                rows[key] = pool.submit(run, cohort, run_folder(out, *key), *key, steps).result()
+    return list(rows.values())
+
+
+def _row_from_before(folder: Path, expected: dict) -> dict | None:
+    path = folder / ROW
+    if not path.exists():
+        return None
+    row = json.loads(path.read_text())
+    if other := [f"{key} {row[key]}, not {value}" for key, value in expected.items() if row[key] != value]:
+        raise InputError(f"{path}: is from another comparison ({'; '.join(other)}); name another --out")
+    return row
 
 
 def run_folder(out: Path, name: str, generator: str, seed: int) -> Path:

@@ -122,11 +122,10 @@ def recipe_for(model: str, tier: Tier, *, seed: int = 0, steps: int | None = Non
         noise=0.03,
     )
     recipe = replace(tier.pick(cpu=small, gpu=full), model=model, seed=seed)
-    if model != "cyclegan":
-        recipe = replace(recipe, rate=tier.pick(cpu=1e-3, gpu=2e-4))
-    if model in ADVERSARIES and ADVERSARIES[model].loss is not losses.WASSERSTEIN:
-        # With the generator's rate it soon knows every fake. A Wasserstein critic should: it learns as fast.
-        recipe = replace(recipe, discriminator_rate=2e-4)
+    if model in ONE_WAY:
+        # A Wasserstein critic should be ahead of its generator; any other, at the same rate, soon knows every fake.
+        critic = tier.pick(cpu=1e-3, gpu=2e-4) if ONE_WAY[model].loss is losses.WASSERSTEIN else 2e-4
+        recipe = replace(recipe, rate=tier.pick(cpu=1e-3, gpu=2e-4), discriminator_rate=critic)
     if model == "paired":
         # One network and one pass a step: as many steps in a fraction of the time.
         recipe = replace(recipe, steps=tier.pick(cpu=300, gpu=20_000))
@@ -151,7 +150,7 @@ def cohort_slices(cases: Sequence[Case], recipe: Recipe) -> tuple[dict[str, list
     Raises:
         InputError: see `slice_set`.
     """
-    paired = recipe.model == "paired" or (recipe.model in ADVERSARIES and ADVERSARIES[recipe.model].paired)
+    paired = recipe.model in ONE_WAY and ONE_WAY[recipe.model].paired
     for_mr, for_ct = (list(cases), list(cases)) if paired else unpaired_halves(cases, recipe.seed)
     sets = [slice_set(part, m, recipe.spacing, recipe.size) for part, m in ((for_mr, "mr"), (for_ct, "ct"))]
     return {"mr": [c.name for c in for_mr], "ct": [c.name for c in for_ct]}, *sets
@@ -163,8 +162,8 @@ def cohort_slices(cases: Sequence[Case], recipe: Recipe) -> tuple[dict[str, list
 class Game:
     """What the loop asks of every game, and what most of them need not say.
 
-    A game has `generators` (one of them "to_ct"), `discriminators` and `pools` by name, and the methods `batch`,
-    `generator_losses` and `discriminator_loss`.
+    A game has `slices` by modality, `generators` (one of them "to_ct"), `discriminators` and `pools` by name, and the
+    methods `batch`, `generator_losses` and `discriminator_loss`.
     """
 
     critic_steps = 1  # of the discriminators, for one of the generators
@@ -269,89 +268,69 @@ def mirrored(together: dict[str, Tensor], generator: torch.Generator) -> dict[st
     return {name: torch.where(coin, images.flip(2), images) for name, images in together.items()}
 
 
-def check_pairs(mr: SliceSet, ct: SliceSet) -> None:
-    """Raise an InputError unless each MR slice and the CT slice of the same number are of one place in one patient."""
-    if len(mr) != len(ct) or not torch.equal(mr.masks, ct.masks):
-        raise InputError("a paired model needs an MR, a CT and a mask file on one grid in every case")
-
-
-class PairedGame(Game):
-    """One generator and slices that are pairs: what supervision would give, the yardstick for the unpaired game."""
-
-    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
-        check_pairs(mr, ct)
-        self.recipe, self.mr, self.ct = recipe, mr, ct
-        self.generators = nn.ModuleDict({"to_ct": build_generator(recipe)})
-        self.discriminators = nn.ModuleDict()
-        self.pools: dict[str, ImagePool] = {}
-
-    def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        i = torch.randperm(len(self.mr), generator=generator)[: self.recipe.batch]
-        return mirrored({"mr": self.mr.images[i], "ct": self.ct.images[i]}, generator)
-
-    def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return {"l1": (self.generators["to_ct"](batch["mr"]) - batch["ct"]).abs().mean()}, {}
-
-
 @dataclass(frozen=True)
-class Adversary:
-    """What tells one GAN that translates from the next.
+class OneWay:
+    """What a single generator, from MR to CT, learns from.
 
-    paired: the MR and the CT of a batch are of the same slices; sees_mr: the discriminator is shown the MR as well;
-    patches: it judges patches, not the slice; clip: its weights are cut to -clip to clip; slope: a gradient penalty
-    keeps its slope near 1; l1: weight of the mean absolute difference from the CT.
+    paired: the MR and the CT of a batch are of the same slices; l1: weight of the mean absolute difference between
+    them; loss: what a discriminator adds, None for none. Of the discriminator: sees_mr: it is shown the MR as well;
+    patches: it judges patches, not the slice; critic_steps: how many it takes for one of the generator; clip: its
+    weights are cut to -clip to clip; slope: a gradient penalty keeps its slope near 1.
     """
 
     paired: bool = False
+    l1: float = 0.0
+    loss: losses.GanLoss | None = losses.NON_SATURATING
     sees_mr: bool = False
     patches: bool = False
-    loss: losses.GanLoss = losses.NON_SATURATING
     critic_steps: int = 1
     clip: float | None = None
     slope: bool = False
-    l1: float = 0.0
 
 
-ADVERSARIES = {
-    "gan": Adversary(),
-    "gan-paired": Adversary(paired=True),
-    "gan-sees-mr": Adversary(paired=True, sees_mr=True),
-    "wgan": Adversary(loss=losses.WASSERSTEIN, critic_steps=4, clip=0.001),
-    "wgan-gp": Adversary(loss=losses.WASSERSTEIN, critic_steps=4, slope=True),
-    "pix2pix": Adversary(paired=True, sees_mr=True, patches=True, l1=100.0),  # Isola et al. 2017
+ONE_WAY = {
+    "paired": OneWay(paired=True, l1=1.0, loss=None),  # the yardstick for those who have to do without the answers
+    "gan": OneWay(),
+    "gan-paired": OneWay(paired=True),
+    "gan-sees-mr": OneWay(paired=True, sees_mr=True),
+    "wgan": OneWay(loss=losses.WASSERSTEIN, critic_steps=4, clip=0.001),
+    "wgan-gp": OneWay(loss=losses.WASSERSTEIN, critic_steps=4, slope=True),
+    "pix2pix": OneWay(paired=True, l1=100.0, sees_mr=True, patches=True),  # Isola et al. 2017
 }
 
 
-class GanGame(Game):
-    """One generator from MR to CT and one discriminator, which may be told more or less: see `ADVERSARIES`."""
+class OneWayGame(Game):
+    """One generator from MR to CT, with or without answers and with or without a discriminator: see `ONE_WAY`."""
 
     def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
-        self.recipe, self.mr, self.ct, self.kind = recipe, mr, ct, ADVERSARIES[recipe.model]
-        if self.kind.paired:
-            check_pairs(mr, ct)
+        self.recipe, self.slices, self.kind = recipe, {"mr": mr, "ct": ct}, ONE_WAY[recipe.model]
+        if self.kind.paired and (len(mr) != len(ct) or not torch.equal(mr.masks, ct.masks)):
+            raise InputError("a paired model needs an MR, a CT and a mask file on one grid in every case")
         self.critic_steps = self.kind.critic_steps
-        channels, base = 1 + self.kind.sees_mr, recipe.discriminator_base
-        judge = (
-            PatchDiscriminator(base, recipe.discriminator_layers, channels)
-            if self.kind.patches
-            else SliceDiscriminator(recipe.size, base, channels, norm=not self.kind.slope)
-        )
         self.generators = nn.ModuleDict({"to_ct": build_generator(recipe)})
-        self.discriminators = nn.ModuleDict({"ct": judge})
+        self.discriminators = nn.ModuleDict({"ct": self._discriminator()} if self.kind.loss else {})
         self.pools: dict[str, ImagePool] = {}
 
+    def _discriminator(self) -> nn.Module:
+        base, channels = self.recipe.discriminator_base, 1 + self.kind.sees_mr
+        if self.kind.patches:
+            return PatchDiscriminator(base, self.recipe.discriminator_layers, channels)
+        return SliceDiscriminator(self.recipe.size, base, channels, norm=not self.kind.slope)
+
     def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        mr, ct = self.slices.values()
         if self.kind.paired:
-            i = torch.randperm(len(self.mr), generator=generator)[: self.recipe.batch]
-            return mirrored({"mr": self.mr.images[i], "ct": self.ct.images[i]}, generator)
-        i, j = unpaired_batch(self.mr, self.ct, self.recipe.batch, generator)
-        return mirrored({"mr": self.mr.images[i]}, generator) | mirrored({"ct": self.ct.images[j]}, generator)
+            i = torch.randperm(len(mr), generator=generator)[: self.recipe.batch]
+            return mirrored({"mr": mr.images[i], "ct": ct.images[i]}, generator)
+        i, j = unpaired_batch(mr, ct, self.recipe.batch, generator)
+        return mirrored({"mr": mr.images[i]}, generator) | mirrored({"ct": ct.images[j]}, generator)
 
     def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         fake = self.generators["to_ct"](batch["mr"])
-        terms = {"gan": self.kind.loss.generator(self.discriminators["ct"](self.shown(fake, batch)))}
-        if self.kind.l1:
-            terms["l1"] = self.kind.l1 * (fake - batch["ct"]).abs().mean()
+        terms = {"l1": self.kind.l1 * (fake - batch["ct"]).abs().mean()} if self.kind.l1 else {}
+        if not self.kind.loss:
+            return terms, {}
+        terms["gan"] = self.kind.loss.generator(self.discriminators["ct"](self.shown(fake, batch)))
         return terms, {"ct": fake.detach()}
 
     def discriminator_loss(self, batch: dict[str, Tensor], fakes: dict[str, Tensor]) -> Tensor:
@@ -369,4 +348,4 @@ class GanGame(Game):
                 parameter.data.clamp_(-self.kind.clip, self.kind.clip)
 
 
-GAMES = {"cyclegan": CycleGame, "paired": PairedGame} | dict.fromkeys(ADVERSARIES, GanGame)
+GAMES = {"cyclegan": CycleGame} | dict.fromkeys(ONE_WAY, OneWayGame)
