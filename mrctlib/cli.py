@@ -18,7 +18,7 @@ from mrctlib import metrics, plots
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.phantom import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_cohort
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, read_volume, write_volume
-from mrctlib.runtime import InputError, Tier, peak_memory_mb, progress, refuse_existing, tier, whole_file
+from mrctlib.runtime import InputError, Tier, cpus_allowed, peak_memory_mb, progress, refuse_existing, tier, whole_file
 from mrctlib.training.comparison import GENERATORS, SHARES, SYNTHETIC, compare, run_folder, summary
 from mrctlib.training.games import GAMES, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
@@ -327,11 +327,12 @@ def _comparison_figures(folder: Path, out: Path, rows: list[dict]) -> dict[str, 
 
 
 def _provenance(folder: Path, here: Tier) -> dict:
-    """On what machine, with which versions and from which data a result was made."""
+    """On what machine, on how many of its CPU cores, with which versions and from which data a result was made."""
     manifest = folder / MANIFEST
     return {
         "tier": here.name,
         "device": str(here.device),
+        "cpus": cpus_allowed(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("mrctlib", "torch", "numpy", "nibabel", "accelerate")},
         "data": json.loads(manifest.read_text())

@@ -98,7 +98,7 @@ class TranslationTraining:
             if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
                 since = self.step % recipe.watch_every or recipe.watch_every
                 row = {"step": self.step} | {name: value / since for name, value in sums.items()}
-                row |= self.watched.look(self.averaged)
+                row |= self.watched.look(self.averaged, self.game.learns_air)
                 self.history.append(row)
                 sums.clear()
                 now = time.perf_counter()
@@ -226,10 +226,12 @@ class Watch:
         return cls(*(t.to(device) for t in (mr.images[i], mr.masks[i], ct.images[j], ct.masks[j])))
 
     @torch.no_grad()
-    def look(self, generator: nn.Module) -> dict[str, float]:
+    def look(self, generator: nn.Module, learns_air: bool = True) -> dict[str, float]:
         """The three signs of drift: correlation of fake CT with its MR in the body, share of the body above 300 HU as a
-        ratio to real CT, and mean HU outside the body."""
+        ratio to real CT, and mean HU outside the body, which is that of air if the generator need not learn it."""
         fake = generator(self.mr).float()
+        if not learns_air:
+            fake = torch.where(self.mr_mask, fake, -1.0)
         both = torch.stack([fake[self.mr_mask], self.mr[self.mr_mask]])
         bone = float(normalise_ct(np.float32(300), np.bool_(True)))
         share, real_share = (fake[self.mr_mask] > bone).float().mean(), (self.ct[self.ct_mask] > bone).float().mean()
