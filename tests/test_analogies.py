@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrctlib.models.analogies import analogy
+from mrctlib.analogies import analogy
 from mrctlib.runtime import InputError
 
 

@@ -18,7 +18,7 @@ FLOORS = [
     ["widgets", "exercises"],
     ["plots"],
     ["training"],
-    ["explain", "losses", "metrics", "fidelity", "dose"],
+    ["explain", "losses", "metrics", "fidelity", "dose", "style", "analogies"],
     ["models"],
     ["data"],
     ["runtime"],

@@ -6,16 +6,8 @@ import pytest
 import torch
 import torchvision
 
-from mrctlib.models.style import (
-    FeatureNetwork,
-    VggMaps,
-    content_loss,
-    gram,
-    local_vgg,
-    paint,
-    style_loss,
-    total_variation,
-)
+from mrctlib.models.features import FeatureNetwork, VggMaps, local_vgg
+from mrctlib.style import content_loss, gram, paint, style_loss, total_variation
 
 
 @pytest.fixture

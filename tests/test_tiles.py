@@ -6,7 +6,7 @@ from torch import nn
 
 from mrctlib.models.segmentation import UNet
 from mrctlib.runtime import InputError
-from mrctlib.training.tiles import mirrored, predict_in_tiles, predict_whole
+from mrctlib.training.tiles import mirror_padded, predict_in_tiles, predict_whole
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_the_network_stays_in_the_mode_it_was_in(network, image):
 
 def test_mirrored_repeats_no_edge_and_fills_whole_tiles():
     ramp = torch.arange(10.0).expand(1, 10, 10)
-    wide = mirrored(ramp, 2, 8)
+    wide = mirror_padded(ramp, 2, 8)
     assert wide.shape == (1, 20, 20)  # 2 + 10 + 6 to fill the second tile + 2
     assert wide[0, 5].tolist() == [2, 1, *range(10), 8, 7, 6, 5, 4, 3, 2, 1]
 

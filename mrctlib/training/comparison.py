@@ -139,6 +139,7 @@ def _train(
 def _look(training: TranslationTraining, mr: SliceSet, ct: SliceSet) -> None:
     """Write the error in slices of other patients into the history, and keep one slice as a picture."""
     fakes = torch.cat([training.averaged(part.to(training.device)).float().cpu() for part in mr.images.split(32)])
+    fakes = torch.where(mr.masks, fakes, -1.0)  # outside the body a synthetic CT is air: see `synthesize`
     now = training.history[-1]
     now["mae_hu"] = float((fakes - ct.images)[mr.masks].abs().mean()) * HU_HALF_WIDTH
     training.save()

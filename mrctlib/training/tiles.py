@@ -9,7 +9,7 @@ from mrctlib.runtime import InputError
 from mrctlib.training.supervised import predict
 
 
-def mirrored(image: Tensor, margin: int, tile: int) -> Tensor:
+def mirror_padded(image: Tensor, margin: int, tile: int) -> Tensor:
     """(C, H, W) with `margin` mirrored pixels on each side, and more below and on the right until whole tiles fit.
 
     Raises:
@@ -34,7 +34,7 @@ def predict_in_tiles(network: nn.Module, image: Tensor, tile: int = 64, margin: 
         InputError: the image is too small to be mirrored that far.
     """
     height, width = image.shape[-2:]
-    padded = mirrored(image, margin, tile)
+    padded = mirror_padded(image, margin, tile)
     window = tile + 2 * margin
     windows = padded.unfold(1, window, tile).unfold(2, window, tile)  # (C, rows, columns, window, window)
     rows, columns = windows.shape[1:3]
@@ -47,5 +47,5 @@ def predict_in_tiles(network: nn.Module, image: Tensor, tile: int = 64, margin: 
 def predict_whole(network: nn.Module, image: Tensor, tile: int = 64, margin: int = 24) -> Tensor:
     """The same scores (classes, H, W) in one pass over the mirrored image: what `predict_in_tiles` has to equal."""
     height, width = image.shape[-2:]
-    scores = predict(network, mirrored(image, margin, tile)[None])[0]
+    scores = predict(network, mirror_padded(image, margin, tile)[None])[0]
     return scores[:, margin : margin + height, margin : margin + width]
