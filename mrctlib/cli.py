@@ -1,4 +1,4 @@
-"""The command line: mrct phantom | train | synthesize | evaluate | compare."""
+"""The command line: mrct phantom | train | synthesize | evaluate | compare | grade."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from mrctlib import metrics, plots
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.phantom import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_cohort
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, read_volume, write_volume
+from mrctlib.grading import COLUMNS, grade
 from mrctlib.runtime import InputError, Tier, cpus_allowed, peak_memory_mb, progress, refuse_existing, tier, whole_file
 from mrctlib.training.comparison import GENERATORS, SHARES, SYNTHETIC, compare, run_folder, summary
 from mrctlib.training.games import GAMES, PHANTOM_SHAPES, cohort_slices, recipe_for
@@ -155,6 +157,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seeds", type=_count, default=3, metavar="N", help="run each with seeds 0 to N - 1 (default: 3)")
     add_steps(p)
+
+    p = command(
+        "grade",
+        _grade,
+        "Run the exercises of submitted notebooks again: who solved what, and which known misconception is behind it.",
+        "mrct grade submissions --out grades.csv",
+    )
+    p.add_argument("folder", metavar="FOLDER", help="the submissions: NAME.ipynb, any number of them")
+    p.add_argument(
+        "--out", default="grades.csv", metavar="GRADES.csv", help="a row for each exercise (default: grades.csv)"
+    )
+    p.add_argument("--seconds", type=_count, default=60, metavar="N", help="limit for each submission (default: 60)")
+    p.add_argument("--memory-mb", type=_count, default=1000, metavar="N", help="limit for each (default: 1000)")
+    add_force(p)
     return parser
 
 
@@ -305,7 +321,7 @@ def _compare(options: argparse.Namespace) -> None:
     figures = _comparison_figures(folder, out, [row for row in rows if row["generator"] == options.generator[0]])
     for name, figure in figures.items():
         with whole_file(out / name, force=True) as part:
-            figure.savefig(part, dpi=80, format="png")
+            part.write_bytes(plots.png(figure))
     print(f"{out}: {len(rows)} runs in {COMPARISON_FILE}; look at {', '.join(figures)}")
 
 
@@ -321,6 +337,19 @@ def _comparison_figures(folder: Path, out: Path, rows: list[dict]) -> dict[str, 
         "progression.png": plots.slices_in_rows({name: images[::2] for name, images in looks.items()}),
         "drift.png": plots.progression(rows),
     }
+
+
+def _grade(options: argparse.Namespace) -> None:
+    refuse_existing(options.out, force=options.force)
+    rows = grade(options.folder, seconds=options.seconds, memory_mb=options.memory_mb)
+    with whole_file(options.out, force=options.force) as part, open(part, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    for name in dict.fromkeys(row["submission"] for row in rows):
+        counts = Counter(row["verdict"] for row in rows if row["submission"] == name)
+        print(f"{name:<24} " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    print(f"{options.out}: {len(rows)} rows")
 
 
 # ---------------------------------------------------------------------------------------------------- helpers

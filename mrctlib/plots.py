@@ -59,13 +59,18 @@ def png(figure: Figure, colours: int = 128) -> bytes:
 
 def show(figure: Figure, caption: str, alt: str | None = None) -> None:
     """Display a figure with its caption below it; `alt` says in words what is to be seen (default: the caption)."""
+    show_png(png(figure), caption, alt)
+
+
+def show_png(picture: bytes, caption: str, alt: str | None = None) -> None:
+    """Display a picture that was drawn before, a PNG file's bytes, as `show` does with a figure."""
     from IPython import get_ipython
     from IPython.display import Image as Picture
     from IPython.display import Markdown, display
 
     alt = alt or caption
     if hasattr(get_ipython(), "kernel"):
-        display(Picture(png(figure)), metadata={"image/png": {"alt": alt}})
+        display(Picture(picture), metadata={"image/png": {"alt": alt}})
         display(Markdown(f"*{caption}*"))
     else:
         print(f"[figure: {alt}]")

@@ -15,6 +15,7 @@ NOTEBOOKS = sorted([*ROOT.glob("lectures/*.ipynb"), *ROOT.glob("labs/*.ipynb")])
 # From the top floor to the ground; a room may import from its own floor's other files only where listed together.
 FLOORS = [
     ["cli"],
+    ["grading"],
     ["widgets", "exercises"],
     ["plots"],
     ["training"],

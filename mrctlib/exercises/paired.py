@@ -114,7 +114,7 @@ Question(
     "still agree that there is bone?",
     answer=5,
     unit="pixels",
-    explanation="Both bars grow to 6 pixels, one of them a pixel further: 5 in common, where without pooling 3 of 4 would be.",
+    explanation="Both bars grow to 6 pixels, one of them a pixel further: 5 in common (5 of 6), where without pooling 3 of 4 would be.",
     wrong={3: "That is without pooling.", 4: "Both bars grow by one pixel on each side first.", 6: "They are 6 pixels wide, but one pixel apart."},
 )  # fmt: skip
 
@@ -148,7 +148,8 @@ Question(
     answer=30 / 3**0.5,
     unit="HU",
     tolerance=0.5,
-    explanation="Variances add up: 30 / sqrt(3). In truth the three share many errors, so the gain is smaller.",
+    explanation="Variances add up: the sum has 3 x 30^2; the mean has 30^2 / 3, so 30 / sqrt(3) = 17.3. In truth the three "
+    "share many errors, so the gain is smaller.",
     wrong={10: "Errors add up with random signs: the mean of three has 1 / sqrt(3) of the error, not a third.", 30: "Part of the errors cancels.", 90: "That is the sum of the three."},
 )  # fmt: skip
 
@@ -163,7 +164,7 @@ Question(
         "a larger test set",
     ],
     answer="b",
-    explanation="It has as many networks and as much training; only the planes differ.",
+    explanation="It has as many networks and as many steps. To be quite fair, try three of each plane: one plane may be better alone.",
     wrong={
         "a": "That is one network: it does not show what averaging alone brings.",
         "c": "That the fusion beats the worst says nothing about why.",

@@ -84,7 +84,7 @@ Exercise(
 
 Question(
     "segmentation.lazy_accuracy",
-    text="60 percent of the pixels are background. A network says background everywhere. What is its mean Dice over the tissues?",
+    text="Suppose 60 percent of the pixels are background. A network says background everywhere. What is its mean Dice over the tissues?",
     answer=0,
     unit="on a scale from 0 to 1",
     explanation="Its accuracy is 60 percent, and it is of no use: hence Dice, and hence not over the background.",
@@ -251,10 +251,11 @@ Exercise(
 
 
 def generator_loss(scores: Tensor, probabilities: Tensor, truth: Tensor, weight: float) -> Tensor:
-    """GAN loss + weight x cross-entropy: what pix2pix asks of a generator that paints tissue maps.
+    """GAN loss (non-saturating: mean of -log sigmoid(score)) + weight x cross-entropy (mean over the pixels).
 
     scores: the discriminator's of the fakes, any shape, before a sigmoid; probabilities: the fakes, (N, C, H, W), after
-    the softmax; truth: one-hot, the same shape. Isola et al. 2017, equation 4, with cross-entropy in the place of L1.
+    the softmax; truth: one-hot, the same shape. What pix2pix asks of a generator that paints tissue maps: Isola et al.
+    2017, equation 4, with cross-entropy in the place of L1.
     """
     cross_entropy = -(truth * probabilities.clamp(min=1e-6).log()).sum(1).mean()
     return cross_entropy_gan(scores, True) + weight * cross_entropy
@@ -293,7 +294,7 @@ Question(
     "segmentation.tell_apart",
     text="Real maps are one-hot, fakes are probabilities. How can a discriminator tell them apart without any anatomy?",
     choices=[
-        "fakes are never exactly 0 or 1",
+        "fakes are hardly ever exactly 0 or 1",
         "fakes have another size",
         "real maps are noisier",
         "it cannot",
