@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageChops
 
 from mrctlib.data.volumes import Volume
 
@@ -48,12 +48,14 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def png(figure: Figure, colours: int = 128) -> bytes:
-    """The figure as a small PNG: `colours` palette entries are enough for grey images and a few lines."""
-    raw = io.BytesIO()
+def png(figure: Figure) -> bytes:
+    """The figure as a small PNG, with a palette: 40 shades for a grey picture, 128 colours for any other."""
+    raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
-    small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    image = Image.open(raw).convert("RGB")
+    grey = image.convert("L")
+    coloured = ImageChops.difference(image, grey.convert("RGB")).getbbox()
+    (image.quantize(128) if coloured else grey.quantize(40)).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
@@ -124,7 +126,7 @@ def mr_window(mr: np.ndarray, body: np.ndarray | None = None) -> tuple[float, fl
 
 def three_planes(volumes: Mapping[str, tuple[Volume, tuple[float, float]]], at: Sequence[int] | None = None) -> Figure:
     """A row for each named (volume, window), a column for each plane, through voxel `at` = (R, A, S)."""
-    figure, axes = new_figure(len(volumes), 3, width=3.4, height=3.3)
+    figure, axes = new_figure(len(volumes), 3, width=2.5, height=2.5)
     for row, (name, (volume, window)) in zip(axes, volumes.items(), strict=True):
         r, a, s = at or tuple(n // 2 for n in volume.data.shape)
         dr, da, ds = volume.spacing
@@ -138,7 +140,7 @@ def translation(
 ) -> Figure:
     """MR, synthetic CT, CT and their difference in HU, a row for each relative height in the body."""
     low, high = np.flatnonzero(body.any((0, 1)))[[0, -1]]
-    figure, axes = new_figure(len(heights), 4, width=3.3, height=3.3)
+    figure, axes = new_figure(len(heights), 4, width=2.4, height=2.4)
     aspect = mr.spacing[1] / mr.spacing[0]
     for row, height in zip(axes, heights, strict=True):
         at = int(low + height * (high - low))
@@ -161,7 +163,7 @@ def side_by_side(mr: Volume, ct: Volume, made: Mapping[str, Volume], body: np.nd
     at = int(low + height * (high - low))
     columns = 4
     count = 2 + len(made)
-    figure, axes = new_figure(-(-count // columns), columns, width=3.1, height=3.4)
+    figure, axes = new_figure(-(-count // columns), columns, width=2.6, height=2.9)
     aspect = mr.spacing[1] / mr.spacing[0]
     for axis in axes.flat[count:]:
         axis.set_axis_off()
@@ -198,16 +200,19 @@ def progression(rows: Sequence[Mapping]) -> Figure:
     return figure
 
 
-def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0)) -> Figure:
-    """Slices (R, A) as the network sees them, a named row for each set."""
+def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0), width: float = 1.9) -> Figure:
+    """Slices (R, A) as the network sees them, a named row for each set; width of each in inches."""
     columns = max(len(images) for images in rows.values())
-    figure, axes = new_figure(len(rows), columns, width=2.1, height=2.2)
+    figure, axes = new_figure(len(rows), columns, width=width, height=width + 0.1)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         for axis in row:
             axis.set_axis_off()
         for axis, image in zip(row, images, strict=False):
             picture(axis, np.asarray(image).T[::-1, ::-1], window)
-        row[0].set_title(name, loc="left")
+        # A name may be longer than its picture is wide: the empty title keeps the height, and the text takes no width.
+        row[0].set_title(" ")
+        name = row[0].text(0, 1.06, name, transform=row[0].transAxes, fontsize=STYLE["axes.titlesize"])
+        name.set_in_layout(False)
     return figure
 
 

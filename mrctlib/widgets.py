@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
+import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from mrctlib import plots
 from mrctlib.data.volumes import Volume
+from mrctlib.readers import cohens_kappa, wilson_interval
+from mrctlib.runtime import InputError
 
 
 class View:
@@ -69,6 +73,110 @@ def volume_viewer(volumes: dict[str, Volume], *, window: tuple[float, float] = p
         level=slider("level", low, high, (low + high) / 2, 10),
         width=slider("width", 50, 2 * (high - low), high - low, 10),
     )
+
+
+class VisualTuringTest(View):
+    """One picture at a time: readers say whether it is real, and learn how they did when they have seen all.
+
+    The result shows, for everybody who has answered, the share right with its 95% interval (Wilson 1927), and for two
+    readers Cohen's kappa on the pictures that both have rated. Without a kernel: all pictures, numbered, no answers.
+
+    images: (N, 1, H, W) from -1 to 1, in a mixed order; real: (N,), true for the real ones. `answers` holds what each
+    reader has said so far, "real" or "generated", in the order of the images.
+
+    Raises:
+        InputError: no images, or not one truth for each.
+    """
+
+    WORDS = ("generated", "real")
+
+    def __init__(self, images: Tensor, real: Tensor, readers: Sequence[str] = ("A", "B")) -> None:
+        if not len(images) or len(images) != len(real):
+            raise InputError(f"{len(images)} images and {len(real)} truths: say for each image whether it is real")
+        self.images = np.asarray(images)
+        self.truth = [self.WORDS[int(is_real)] for is_real in real]
+        self.answers: dict[str, list[str]] = {reader: [] for reader in readers}
+        self.buttons = {word: ipywidgets.Button(description=word) for word in reversed(self.WORDS)}
+        chosen = ipywidgets.ToggleButtons(description="reader", options=list(readers))
+        super().__init__(self._draw, f"{len(images)} numbered pictures, some real, some generated.", reader=chosen)
+        for word, button in self.buttons.items():
+            button.on_click(lambda _, word=word: self.answer(chosen.value, word))
+        self.box.children = (chosen, self.image, ipywidgets.HBox(list(self.buttons.values())))
+
+    def answer(self, reader: str, word: str) -> None:
+        """Note what a reader says of the picture that is shown to them, and show the next.
+
+        Raises:
+            InputError: nobody of that name reads, it is another word, or they have seen all pictures.
+        """
+        if reader not in self.answers or word not in self.WORDS or self._done(reader):
+            raise InputError(
+                f"{reader!r} says {word!r}: readers are {', '.join(self.answers)}, words are "
+                f"{' and '.join(self.WORDS)}, and each has {len(self.images)} pictures"
+            )
+        self.answers[reader].append(word)
+        self.redraw()
+
+    def scores(self) -> dict[str, tuple[int, int]]:
+        """(right, answered) of every reader who has answered at all."""
+        return {
+            reader: (sum(map(str.__eq__, said, self.truth)), len(said)) for reader, said in self.answers.items() if said
+        }
+
+    def kappa(self) -> float | None:
+        """Agreement of two readers on the pictures that both have rated; None unless there are two such readers."""
+        if len(self.answers) != 2 or not all(self.answers.values()):
+            return None
+        a, b = self.answers.values()
+        both = min(len(a), len(b))
+        return cohens_kappa(a[:both], b[:both])
+
+    def result(self) -> Figure:
+        """The share right of each reader, with its 95% interval, beside guessing."""
+        scores = self.scores()
+        figure, axes = plots.new_figure(1, 1, width=7.5, height=1.6 + 0.7 * len(scores))
+        axis = axes[0, 0]
+        for row, (right, total) in enumerate(scores.values()):
+            axis.plot(wilson_interval(right, total), (row, row), linewidth=5, color=plots.COLOURS[row])
+            axis.plot(right / total, row, "o", markersize=12, color=plots.COLOURS[row])
+        axis.axvline(0.5, color="k", linestyle=":")
+        axis.text(0.5, -0.5, " guessing", va="center", fontsize=12)
+        axis.set_yticks(range(len(scores)), [f"{reader}: {right} of {n}" for reader, (right, n) in scores.items()])
+        axis.set(xlim=(0, 1), ylim=(len(scores) - 0.4, -0.7), xlabel="share right, with 95% interval")
+        if (kappa := self.kappa()) is not None:
+            axis.set_title(f"agreement of the two: kappa {kappa:.2f}")
+        return figure
+
+    def redraw(self, change: Any = None) -> None:
+        super().redraw(change)
+        for button in self.buttons.values():
+            button.disabled = self._done(self.controls["reader"].value)
+
+    def _done(self, reader: str) -> bool:
+        return len(self.answers[reader]) == len(self.images)
+
+    def _draw(self, reader: str) -> Figure:
+        """The next picture of a reader, or the result."""
+        if self._done(reader):
+            return self.result()
+        at = len(self.answers[reader])
+        figure, axes = plots.new_figure(1, 1, width=4.6, height=5)
+        plots.picture(axes[0, 0], self.images[at, 0], (-1, 1), f"{at + 1} of {len(self.images)}")
+        return figure
+
+    def _sheet(self) -> Figure:
+        """All pictures with their numbers."""
+        columns = 6
+        figure, axes = plots.new_figure(-(-len(self.images) // columns), columns, width=1.7, height=2)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for number, (axis, image) in enumerate(zip(axes.flat, self.images[:, 0], strict=False), 1):
+            plots.picture(axis, image, (-1, 1), str(number))
+        return figure
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(include, exclude)
+        return data | {"image/png": base64.b64encode(plots.png(self._sheet())).decode()}, metadata
 
 
 class LivePreview:

@@ -15,6 +15,13 @@ def test_shapes_and_range(latent, channels, base):
     assert Discriminator(channels, base)(images).shape == (5,)
 
 
+@pytest.mark.parametrize("first", [4, 7])
+def test_the_first_map_sets_the_size(first):
+    images = Generator(10, 1, 8, first)(torch.randn(3, 10))
+    assert images.shape == (3, 1, 8 * first, 8 * first)
+    assert Discriminator(1, 8, first)(images).shape == (3,)
+
+
 def test_one_image_gives_one_score():
     assert Discriminator(base=4).eval()(torch.rand(1, 3, 32, 32)).shape == (1,)
 

@@ -19,7 +19,7 @@ FLOORS = [
     ["widgets", "exercises"],
     ["plots"],
     ["training"],
-    ["explain", "losses", "metrics", "fidelity", "dose", "style", "analogies"],
+    ["explain", "losses", "metrics", "fidelity", "dose", "style", "analogies", "readers", "hallucination"],
     ["models"],
     ["data"],
     ["runtime"],

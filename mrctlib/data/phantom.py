@@ -278,20 +278,31 @@ def noise_floor_hu(scanner: str | Scanner = "a") -> float:
     return _scanner(scanner).ct_noise * math.sqrt(2 / math.pi)
 
 
-def draw_patient(seed: int, case: int, shape: Sequence[int] = (128, 128, 96), *, lesion: str | None = None) -> Patient:
+def draw_patient(
+    seed: int,
+    case: int,
+    shape: Sequence[int] = (128, 128, 96),
+    *,
+    lesion: str | None = None,
+    atrophy: float = 0.0,
+) -> Patient:
     """Draw one patient on a grid of `shape` voxels over 256 x 256 x 192 mm; the same (seed, case) is the same person.
 
-    lesion: None, or one of `LESIONS`, put somewhere into the brain.
+    lesion: None, or one of `LESIONS`, put somewhere into the brain. atrophy: how much brain is lost, 0 (healthy) to 1
+    (severe): the ventricles and the sulci of the same person are wider, the skull stays as it is.
 
     Raises:
-        InputError: an unknown lesion, or a grid too coarse to show a head.
+        InputError: an unknown lesion, an atrophy outside 0 to 1, or a grid too coarse to show a head.
     """
+    if not 0 <= atrophy <= 1:
+        raise InputError(f"atrophy {atrophy}: give a number from 0 (healthy) to 1 (severe)")
     if lesion not in (None, *LESIONS):
         raise InputError(f"lesion {lesion!r}: choose one of {', '.join(LESIONS)}, or none")
     if len(shape) != 3 or min(shape) < 16:
         raise InputError(f"shape {tuple(shape)}: a head needs three axes of at least 16 voxels")
     space = Space(shape)
     person = _Person(derive_seed(seed, case, "anatomy"), space)
+    person.lose_brain(atrophy)
     p = person.place()
     cranium = _cranium(p)
     brush = _Brush(space)
@@ -355,6 +366,11 @@ class _Person:
 
     def _draw(self, mean: float, std: float, low: float = -math.inf) -> float:
         return max(low, mean + std * float(torch.randn(1, generator=self.generator).clamp(-2, 2)))
+
+    def lose_brain(self, atrophy: float) -> None:
+        """Widen ventricles and sulci. At 1 the ventricles have more than twice their volume: drawn, not measured."""
+        self.ventricles *= 1 + 0.7 * atrophy
+        self.sulci += 0.8 * atrophy
 
     def field(self, name: str, wavelength_mm: float, waves: int = 24) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.noise_seed, name))

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from mrctlib.training.translation import TranslationTraining
 SHARES = (78, 11, 11)
 """Patients to train on, to watch during the training, and to test at the end, in percent: those of the thesis."""
 
+STEPS = {"cpu": 420, "gpu": 200_000}  # the budget by tier: the same for every method
 LOOKS = 10  # how often a training is watched
 ROW, SYNTHETIC = "row.json", "sct"  # in the folder of each run
 AVERAGED = (
@@ -63,14 +65,14 @@ class Method:
 
 
 def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | None = None) -> dict[str, Method]:
-    """All methods by name, with one generator and one number of steps, by default that of the CycleGAN at the tier.
+    """All methods by name, with one generator and one number of steps, by default `STEPS` of the tier.
 
     Raises:
         InputError: an unknown generator.
     """
     if generator not in _GENERATORS:
         raise InputError(f"generator {generator!r}: choose one of {', '.join(GENERATORS)}")
-    steps = steps or recipe_for("cyclegan", here).steps
+    steps = steps or STEPS[here.name]
     shape = {"generator": generator, "watch_every": max(1, steps // LOOKS)} | _GENERATORS[generator][here.name]
 
     def of(model: str, **changes: object) -> Recipe:
@@ -211,6 +213,11 @@ def _row_from_before(folder: Path, expected: dict) -> dict | None:
 def run_folder(out: Path, name: str, generator: str, seed: int) -> Path:
     """Where a run keeps its checkpoints, its row and its synthetic CTs."""
     return out / f"{name.replace(',', '').replace(' ', '_')}-{generator}-{seed}"
+
+
+def stored(name: str) -> bytes:
+    """A file of the comparison that comes with the library: "comparison.json", "figure.png" or "progression.png"."""
+    return (files("mrctlib") / "results" / name).read_bytes()
 
 
 def drifted(row: dict) -> float:

@@ -97,7 +97,7 @@ def recipe_for(model: str, tier: Tier, *, seed: int = 0, steps: int | None = Non
         spacing=3.2,
         size=64,
         batch=4,
-        steps=420,
+        steps=520,
         rate=3e-3,
         discriminator_rate=1e-3,
         constant=0.4,
