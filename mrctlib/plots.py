@@ -126,7 +126,7 @@ def mr_window(mr: np.ndarray, body: np.ndarray | None = None) -> tuple[float, fl
 
 def three_planes(volumes: Mapping[str, tuple[Volume, tuple[float, float]]], at: Sequence[int] | None = None) -> Figure:
     """A row for each named (volume, window), a column for each plane, through voxel `at` = (R, A, S)."""
-    figure, axes = new_figure(len(volumes), 3, width=2.5, height=2.5)
+    figure, axes = new_figure(len(volumes), 3, width=2.3, height=2.3)
     for row, (name, (volume, window)) in zip(axes, volumes.items(), strict=True):
         r, a, s = at or tuple(n // 2 for n in volume.data.shape)
         dr, da, ds = volume.spacing
