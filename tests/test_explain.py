@@ -232,7 +232,7 @@ def test_functions_and_modules_give_the_same(method, relu):
         *(torch.tanh, F.elu, F.celu_, lambda x: F.threshold(x, 0, 0)),
         *(lambda x: x.clamp(min=0), lambda x: torch.maximum(x, torch.zeros_like(x))),
     ],
-    ids=str,
+    ids=lambda activation: getattr(activation, "__name__", str(activation)),
 )
 def test_other_activations_are_refused(activation):
     model, x = seeded(Small, relu=activation), images(17, 22)
