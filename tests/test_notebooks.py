@@ -24,7 +24,6 @@ SECONDS = {
     "05_gan_theory": 60,
     "06_gan_families": 60,
     "07_image_to_image": 60,
-    "08_gans_in_medicine": 150,
     "01_cnn_architectures": 240,
     "02_saliency_and_gradcam": 240,
     "03_mnist_gans": 360,
