@@ -41,9 +41,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-# Two tests at a time with a thread each take little more than half as long as one with two threads.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
 
 # Execute every notebook as the cpu tier and store its outputs, normalised.
 notebooks: $(STAMP)
