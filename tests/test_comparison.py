@@ -63,7 +63,7 @@ def test_command_runs_each_row_once(ten, tmp_path, monkeypatch, capsys):
     assert told["about"]["tier"] == "cpu" and told["about"]["data"]["seed"] == 5
     assert [row["method"] for row in told["rows"]] == ["supervised"]
     for name in ("figure.png", "progression.png", "drift.png"):
-        assert (tmp_path / name).stat().st_size > 5000
+        assert (tmp_path / name).stat().st_size > 1500
     monkeypatch.setattr(comparison, "run", None)  # a second run would fail
     assert cli.main(command) == 0
     assert "HU" in capsys.readouterr().out
