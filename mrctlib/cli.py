@@ -21,16 +21,24 @@ from mrctlib.data.phantom import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_c
 from mrctlib.data.volumes import Volume, body_mask, check_same_grid, read_volume, write_volume
 from mrctlib.grading import COLUMNS, grade
 from mrctlib.runtime import InputError, Tier, cpus_allowed, peak_memory_mb, progress, refuse_existing, tier, whole_file
-from mrctlib.training.comparison import GENERATORS, SHARES, SYNTHETIC, compare, drifted, run_folder, summary
+from mrctlib.training.comparison import (
+    COMPARISON_FILE,
+    GENERATORS,
+    SHARES,
+    SYNTHETIC,
+    compare,
+    drifted,
+    run_folder,
+    summary,
+)
 from mrctlib.training.games import GAMES, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
 from mrctlib.training.translation import TranslationTraining
 
 HELD_OUT_SHARE = 0.2
 RUN_FILE = "run.json"
-COMPARISON_FILE = "comparison.json"
-LOOKS_LIKE_ANOTHER = ("GAN, paired", "WGAN, clipped", "pix2pix", "supervised, 2.5-D")  # so need no row of pictures
 METRICS = ("mae_hu", "psnr_db", "ssim", "bone_dice")
+NOT_FILMED = ("GAN, paired", "WGAN, clipped", "pix2pix", "supervised, 2.5-D")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -332,12 +340,14 @@ def _comparison_figures(folder: Path, out: Path, rows: list[dict]) -> dict[str, 
     case = split_cases(find_cases(folder), SHARES)[2][0]
     mr, ct, body = case.pair()
     made = {name: read_volume(_sct_path(run / SYNTHETIC, case)) for name, run in runs.items()}
-    looks = {}
-    for row in rows:
-        if row["seed"] == 0 and row["method"] not in LOOKS_LIKE_ANOTHER:
-            run = runs[row["method"]]
-            drift = f": drifts, {drifted(row):.2f}" if drifted(row) > 1.1 else ""
-            looks[row["method"] + drift] = [np.load(path) for path in sorted(run.glob("axial/look_*.npy"))][::3]
+    # Some need no row of pictures: they look like another method, or stand still.
+    first = [row for row in rows if row["seed"] == 0 and row["method"] not in NOT_FILMED]
+    looks = {
+        row["method"] + (f": drifts, {drifted(row):.2f}" if drifted(row) > plots.DRIFTS else ""): [
+            np.load(path) for path in sorted(runs[row["method"]].glob("axial/look_*.npy"))[::3]
+        ]
+        for row in first
+    }
     return {
         "figure.png": plots.side_by_side(mr, ct, made, body),
         "progression.png": plots.slices_in_rows(looks, width=1.2),

@@ -34,6 +34,7 @@ STYLE = {
 }
 matplotlib.rcParams.update(STYLE)
 
+DRIFTS = 1.1  # a training that ends with so many times its best error has drifted
 CT_WINDOW = (-1000.0, 1500.0)
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -178,7 +179,7 @@ def side_by_side(mr: Volume, ct: Volume, made: Mapping[str, Volume], body: np.nd
 
 def progression(rows: Sequence[Mapping]) -> Figure:
     """How the runs of a comparison went, the mean over their seeds for each method: the error in slices of other
-    patients and the correlation with the MR, over the steps. A dot marks the best, a ring an end over 10% worse."""
+    patients and the correlation with the MR, over the steps. A dot marks the best, a ring an end that has drifted."""
     figure, axes = new_figure(1, 2, width=6.2, height=5.2)
     for number, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
         runs = [row["progress"] for row in rows if row["method"] == name]
@@ -189,7 +190,7 @@ def progression(rows: Sequence[Mapping]) -> Figure:
             axis.plot(steps, mean, label=name, **style)
             if key == "mae_hu":
                 axis.plot(steps[mean.argmin()], mean.min(), "o", color=style["color"])
-                if mean[-1] > 1.1 * mean.min():
+                if mean[-1] > DRIFTS * mean.min():
                     axis.plot(steps[-1], mean[-1], "o", color=style["color"], markersize=14, fillstyle="none")
     axes[0, 0].set(xlabel="step", ylabel="mean absolute error (HU)", yscale="log")
     ticks = [50, 75, 100, 150, 200, 300, 500, 800]
@@ -211,8 +212,8 @@ def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0),
             picture(axis, np.asarray(image).T[::-1, ::-1], window)
         # A name may be longer than its picture is wide: the empty title keeps the height, and the text takes no width.
         row[0].set_title(" ")
-        name = row[0].text(0, 1.06, name, transform=row[0].transAxes, fontsize=STYLE["axes.titlesize"])
-        name.set_in_layout(False)
+        title = row[0].text(0, 1.06, name, transform=row[0].transAxes, fontsize=STYLE["axes.titlesize"])
+        title.set_in_layout(False)
     return figure
 
 

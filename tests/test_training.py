@@ -118,15 +118,14 @@ def test_killed_with_sigkill_at_a_random_moment_and_resumed(slices, cohort, cpu,
 
 
 def test_the_paired_model_learns_fast(cases, cpu):
-    recipe = replace(TINY, model="paired", steps=120, watch_every=30, batch=4)
+    recipe = replace(TINY, model="paired", steps=300, watch_every=30, batch=4)
     training = TranslationTraining(recipe, *cohort_slices(cases[:5], recipe)[1:], cpu).run()
-    assert training.history[-1]["l1"] < 0.8 * training.history[0]["l1"]
+    assert training.history[-1]["l1"] < 0.7 * training.history[0]["l1"]
     assert training.history[-1]["background_hu"] == -1000  # put there, not learned: no alarm
     mr, ct, body = cases[5].pair()
     sct = synthesize(training.averaged, mr, body, recipe)
-    assert metrics.mae(ct.data, sct.data, body) < metrics.mae(
-        ct.data, metrics.baselines(mr.data, ct.data, body)["water"], body
-    )
+    baselines = metrics.baselines(mr.data, ct.data, body)
+    assert metrics.mae(ct.data, sct.data, body) < 0.9 * metrics.mae(ct.data, baselines["best line"], body)
 
 
 def test_synthesis_returns_to_the_grid_it_came_from(cases):

@@ -66,7 +66,10 @@ def from_headings(headings: Tensor) -> Tensor:
 
 
 def tortuosity(vessels: Tensor) -> Tensor:
-    """Length of the centreline over the distance between its ends, (N,); 1 for a straight one. vessels: (N, 4, L)."""
+    """Length of the centreline over the distance between its ends, (N,); 1 for a straight one.
+
+    vessels: (N, 4, L), or their centrelines alone, (N, 3, L).
+    """
     ends = vessels[:, :3, -1] - vessels[:, :3, 0]
     return vessels[:, :3].diff(dim=2).norm(dim=1).sum(1) / ends.norm(dim=1)
 

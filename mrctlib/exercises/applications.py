@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mrctlib.data.vessels import tortuosity
 from mrctlib.exercises import Exercise, Question
-
-
-def tortuosity(points: Tensor) -> Tensor:
-    """Length along the line over the distance between its ends, (N,); points: (N, 3, L)."""
-    along = points.diff(dim=2).norm(dim=1).sum(1)
-    return along / (points[:, :, -1] - points[:, :, 0]).norm(dim=1)
 
 
 def _squared_steps(points: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ SHARES = (78, 11, 11)
 
 STEPS = {"cpu": 420, "gpu": 200_000}  # the budget by tier: the same for every method
 LOOKS = 10  # how often a training is watched
+COMPARISON_FILE = "comparison.json"
 ROW, SYNTHETIC = "row.json", "sct"  # in the folder of each run
 AVERAGED = (
     "mae_hu", "psnr_db", "ssim", "bone_dice", "dose_target_percent", "dose_worst_percent",
