@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from mrctlib import exercises
-from mrctlib.runtime import InputError, progress
+from mrctlib.runtime import InputError, cpus_allowed, progress
 
 COLUMNS = ("submission", "exercise", "verdict", "misconception", "remark")
 SECONDS_A_CALL = 3  # for each of the calls with which an exercise is tried
@@ -45,8 +46,12 @@ def grade(folder: str | Path, *, seconds: float = 60, memory_mb: int = 1000) -> 
     if not notebooks:
         raise InputError(f"{folder}: no .ipynb in it; put the submissions into one folder, each with its author's name")
     rows = []
-    for path in progress(notebooks, "grading", unit="notebook"):
-        rows += [{"submission": path.stem} | row for row in grade_one(path, seconds, memory_mb)]
+    with ThreadPoolExecutor(cpus_allowed()) as at_once:  # each thread only waits for its process
+        graded = at_once.map(lambda path: grade_one(path, seconds, memory_mb), notebooks)
+        for path, found in zip(
+            notebooks, progress(graded, "grading", total=len(notebooks), unit="notebook"), strict=True
+        ):
+            rows += [{"submission": path.stem} | row for row in found]
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
@@ -105,7 +110,8 @@ def _verdicts(path: Path, seconds: float, memory_mb: int) -> tuple[dict[str, dic
         results.touch()
         command = [sys.executable, "-m", "mrctlib.grading", str(path.resolve()), str(results), str(memory_mb)]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command, cwd=away, start_new_session=True, **quiet)
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, cwd=away, env=one_thread, start_new_session=True, **quiet)
         try:
             code = process.wait(seconds)
             why = f"the process ended with {code}" if code else ""
