@@ -50,14 +50,14 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a small PNG, with a palette: 32 even shades for a grey picture, 128 colours for any other."""
+    """The figure as a small PNG, with a palette: 32 even shades for a grey picture, 96 colours for any other."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
     image = Image.open(raw).convert("RGB")
     grey = image.convert("L")
     coloured = ImageChops.difference(image, grey.convert("RGB")).getbbox()
     shades = grey.point([round(round(level / 255 * 31) / 31 * 255) for level in range(256)])
-    (image.quantize(128) if coloured else shades.quantize(32)).save(small, format="png", optimize=True)
+    (image.quantize(96) if coloured else shades.quantize(32)).save(small, format="png", optimize=True)
     return small.getvalue()
 
 

@@ -167,7 +167,7 @@ class VisualTuringTest(View):
     def _sheet(self) -> Figure:
         """All pictures with their numbers."""
         columns = 6
-        figure, axes = plots.new_figure(-(-len(self.images) // columns), columns, width=1.7, height=2)
+        figure, axes = plots.new_figure(-(-len(self.images) // columns), columns, width=1.4, height=1.75)
         for axis in axes.flat:
             axis.set_axis_off()
         for number, (axis, image) in enumerate(zip(axes.flat, self.images[:, 0], strict=False), 1):

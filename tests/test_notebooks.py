@@ -1,7 +1,7 @@
 """Every notebook, whole, as the cpu tier and as a student on Binder gets it, in an empty folder.
 
 nbval compares the cells that carry NBVAL_CHECK_OUTPUT; the assertions in the notebooks fail when nothing was learned.
-The kernel's peak memory and the whole time are held to what Binder gives.
+The kernel's memory and the whole time are held to what Binder gives.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
@@ -24,6 +25,7 @@ SECONDS = {
     "05_gan_theory": 60,
     "06_gan_families": 60,
     "07_image_to_image": 60,
+    "08_gans_in_medicine": 150,
     "01_cnn_architectures": 240,
     "02_saliency_and_gradcam": 240,
     "03_mnist_gans": 360,
@@ -41,7 +43,9 @@ REAL_DATA = {  # notebook: folder in MRCT_DATA
     "06_gan_families": "MNIST",
 }
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
-MEMORY_ABOVE_TORCH = 1.5e9  # bytes: Binder gives 2 GB in all
+# Binder gives 2 GiB in all, and its Jupyter server takes the difference. The system refuses a notebook any more than
+# this. Library code, read from disk and dropped again at need, is not counted: CUDA builds of torch bring much of it.
+MEMORY = 2_000_000_000  # bytes
 
 
 def memory_of_kernels(process: psutil.Process) -> int:
@@ -56,29 +60,32 @@ def memory_of_kernels(process: psutil.Process) -> int:
     return total
 
 
-@pytest.fixture(scope="module")
-def bare_torch() -> int:
-    code = "import torch, psutil; print(psutil.Process().memory_info().rss)"
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
-
-
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook(path, tmp_path, bare_torch):
-    run_notebook(path, "embedded", tmp_path, bare_torch)
+def test_notebook(path, tmp_path):
+    run_notebook(path, "embedded", tmp_path)
 
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("name", "folder"), REAL_DATA.items())
-def test_notebook_on_real_data(name, folder, tmp_path, bare_torch):
+def test_notebook_on_real_data(name, folder, tmp_path):
     data = os.environ.get("MRCT_DATA", "")
     if not (Path(data) / folder).is_dir():
         pytest.skip(f"no real data here: point MRCT_DATA at a folder that holds {folder}")
     (path,) = (path for path in NOTEBOOKS if path.stem == name)
-    run_notebook(path, str(Path(data).resolve()), tmp_path, bare_torch)
+    run_notebook(path, str(Path(data).resolve()), tmp_path)
 
 
-def run_notebook(path: Path, data: str, folder: Path, bare_torch: int) -> None:
+def test_a_hungry_notebook_is_stopped(tmp_path):
+    hungry = tmp_path / "hungry.ipynb"
+    three_gigabytes = nbformat.v4.new_code_cell("import numpy as np\nnp.ones(3 * 10**9 // 8).sum()")
+    nbformat.write(nbformat.v4.new_notebook(cells=[three_gigabytes]), hungry)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(AssertionError, match="MemoryError"):
+        run_notebook(hungry, "embedded", tmp_path / "run")
+
+
+def run_notebook(path: Path, data: str, folder: Path) -> None:
     """Execute a copy in `folder` under nbval, with `data` as MRCT_DATA, and hold it to its time and memory."""
     shutil.copy(path, folder)
     environment = os.environ | {"MRCT_TIER": "cpu", "MRCT_DATA": data}
@@ -93,12 +100,13 @@ def run_notebook(path: Path, data: str, folder: Path, bare_torch: int) -> None:
         text=True,
     )
     peak, process = 0, psutil.Process(child.pid)
+    if hasattr(process, "rlimit"):  # on Linux; the kernel inherits it, and allocating more raises an error there
+        process.rlimit(psutil.RLIMIT_DATA, (MEMORY, MEMORY))
     while child.poll() is None:
         peak = max(peak, memory_of_kernels(process))
         time.sleep(0.2)
     seconds, output = time.monotonic() - started, child.stdout.read()
     assert child.returncode == 0, output[-8000:]
-    above = peak - bare_torch
-    print(f"\n{path.stem}: {seconds:.0f} s, peak {above / 1e9:.2f} GB above a bare import of torch")
-    assert peak and above < MEMORY_ABOVE_TORCH, f"{above / 1e9:.2f} GB above a bare import of torch"
+    print(f"\n{path.stem}: {seconds:.0f} s, peak {peak / 1e9:.2f} GB resident")
+    assert 0 < peak < MEMORY, f"{peak / 1e9:.2f} GB resident"
     assert seconds < SECONDS[path.stem] * ROOM_FOR_NOISE

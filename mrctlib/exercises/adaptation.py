@@ -45,7 +45,7 @@ Question(
 
 Question(
     "adaptation.only_a_curve",
-    text="Why may the translator here use 1 x 1 convolutions only?",
+    text="Why is the translator here made of 1 x 1 convolutions only?",
     choices=[
         "larger kernels cannot be trained without pairs",
         "it gives every intensity a new one, whatever lies beside it, so anatomy cannot move",
@@ -53,8 +53,8 @@ Question(
         "a discriminator cannot judge the output of larger kernels",
     ],
     answer="b",
-    explanation="A kernel of 1 sees one pixel. Where two pixels were alike they stay alike, so no lesion is painted in and no "
-    "border moves. The price: it cannot sharpen, denoise or take away shading.",
+    explanation="A kernel of 1 sees one pixel. Where two pixels were alike they stay alike, so nothing is painted where "
+    "nothing was. The price: what differed may become alike, so a border can fade; and it cannot sharpen, denoise or take away shading.",
     wrong={
         "a": "They can: a CycleGAN is trained so. Ask what else they would be able to change.",
         "c": "That is the very thing it should change.",

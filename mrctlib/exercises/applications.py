@@ -33,8 +33,8 @@ _NUMBERS = 4 * 32
 
 Question(
     "applications.shape_or_pixels",
-    text="An artery fits into a box of 120 mm a side. As voxels of 0.5 mm that are how many numbers, for each number of a shape of 32 "
-    "points with a radius each?",
+    text="An artery fits into a box of 120 mm a side. How many times as many numbers are the voxels of 0.5 mm in that box as a shape of "
+    "32 points (x, y, z and a radius each)?",
     answer=_VOXELS / _NUMBERS,
     tolerance=0.02 * _VOXELS / _NUMBERS,
     explanation="240 x 240 x 240 voxels are 13.8 million, 32 points of 4 numbers are 128: 108,000 times as many. And a voxel grid "

@@ -65,8 +65,8 @@ Question(
         "that the map is too large",
     ],
     answer="b",
-    explanation="It never sees what went in. That one brain for all is suspicious it could find out, as with every collapse; "
-    "that it belongs to somebody else it cannot. Only the term on the size of the map ties the answer to the patient.",
+    explanation="It never sees what went in. It could notice that all get the same brain, as with every collapse; "
+    "that the brain belongs to somebody else it cannot. Only the term on the size of the map ties the answer to the patient.",
     wrong={
         "a": "It would need the diseased image for that: here it only gets one image at a time.",
         "c": "The brain that it is shown is perfect, skull and ventricles together. It is just not this patient's.",

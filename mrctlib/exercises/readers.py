@@ -42,8 +42,8 @@ Exercise(
     wrong=[
         (_agreement, "This is the share of images they agree on. What would two readers agree on who do not look?"),
         (_by_chance, "This is the agreement by chance alone. Subtract it from the share they agree on, and divide by what is left to reach."),
-        (lambda a, b: _agreement(a, b) - _by_chance(a, b), "Divide by `1 - e`, all that can be reached beyond chance, so that full agreement gives 1."),
-        (lambda a, b: (_agreement(a, b) - _by_chance(a, b)) / _by_chance(a, b), "Divide by `1 - e`, not by `e`."),
+        (lambda a, b: _agreement(a, b) - _by_chance(a, b), "Divide by `1 - p_e`, all that can be reached beyond chance, so that full agreement gives 1."),
+        (lambda a, b: (_agreement(a, b) - _by_chance(a, b)) / _by_chance(a, b), "Divide by `1 - p_e`, not by `p_e`."),
         (lambda a, b: 2 * _agreement(a, b) - 1, "This takes chance for one half. It is one half only where a reader says both words equally often: count."),
         (_one_word, "By chance they can agree on *both* words: both say 1, or both say 0. Add the two."),
         (_pooled, "This gives both readers one common habit (that is Scott's pi). Cohen lets each reader have their own."),
