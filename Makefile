@@ -1,5 +1,5 @@
 # A fresh clone needs no step before any of these. Each installs what it needs once, into .venv.
-.PHONY: demo compare lab test notebooks slides badges lint bench
+.PHONY: demo compare lab test test-browser test-colab notebooks slides site site-views badges lint bench
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Exact versions are for CI and Binder; everybody else gets the newest.
 CONSTRAINTS := $(if $(CI),-c constraints.txt,)
+# Playwright drives the Chromium that is there; it brings none.
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+BROWSER := $(VENV)/installed-browser
 NOTEBOOKS := $(wildcard lectures/*.ipynb labs/*.ipynb)
 SEED ?= 0
 OUT ?= out
@@ -16,7 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The course needs Python 3.11 or later: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 5 GB, a few minutes, once) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[course,test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[course,test,site,slides]'
+	@touch $@
+
+$(BROWSER): $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[browser]'
 	@touch $@
 
 # Phantom patients as NIfTI, a CycleGAN trained on them, synthetic CT of patients it never saw, a table and a figure.
@@ -41,16 +48,38 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-test: lint
+# With a Chromium on the PATH, a student's hour at a real JupyterLab is among the tests.
+test: lint $(if $(CHROMIUM),$(BROWSER))
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+# The same hour, and every notebook from top to bottom in the browser. About 45 minutes; pictures in out/browser.
+test-browser: $(BROWSER)
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -v -rs --durations=0 tests/browser tests/browser/every_notebook.py
+
+# Every notebook with the package versions that Colab has, set up by its own first cell. Another 5 GB, and half an hour.
+COLAB := $(VENV)/colab
+test-colab:
+	@test -x $(COLAB)/bin/python || $(PYTHON) -m venv $(COLAB)
+	@$(COLAB)/bin/pip install --quiet --disable-pip-version-check -r tests/colab.txt nbval pytest pytest-timeout
+	$(COLAB)/bin/python tools/colab.py
+	OMP_NUM_THREADS=2 $(COLAB)/bin/python -m pytest -rs tests/test_notebooks.py
 
 # Execute every notebook as the cpu tier and store its outputs, normalised.
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)
 
+# A deck for each lecture, from its stored outputs: one file, no network. Press S for the notes and the time.
 slides: $(STAMP)
-	@mkdir -p $(OUT)/slides
-	$(BIN)/jupyter nbconvert --to slides --output-dir $(OUT)/slides $(NOTEBOOKS)
+	$(BIN)/python tools/slides.py $(OUT)/slides $(wildcard lectures/*.ipynb)
+
+# All notebooks as static pages, from their stored outputs: no network, no training. Open them from the folder.
+site: $(STAMP)
+	$(BIN)/python -m sphinx -M html site $(OUT)/site -q
+	@echo "Open $(OUT)/site/html/index.html"
+
+# Draw what the views of the site show anew, with the library as it is. About half an hour on one core.
+site-views: $(STAMP)
+	$(BIN)/python tools/site_views.py
 
 # make badges REPO=owner/name: make every badge and link point at your fork.
 badges: $(STAMP)

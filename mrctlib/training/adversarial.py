@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mrctlib.losses import NON_SATURATING, GanLoss
 from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything, tier
 from mrctlib.training.checkpoints import (
-    CHECKPOINT,
+    checkpoint_path,
+    draws,
     load_optimiser,
     optimiser_tensors,
     read_checkpoint,
@@ -71,7 +72,7 @@ def play(
         rate: of both, or (generator's, discriminator's).
         average: decay of an average of the generator's weights; at the end the generator has these. 0: the last ones.
         here: the tier; by default that of this machine.
-        folder: where a checkpoint is kept, one for each row of the history; None keeps nothing.
+        folder: where a checkpoint is kept, one for each row of the history; None: see `checkpoint_path`.
 
     Raises:
         InputError: no examples, conditions of another number, a loss that is not finite, or a checkpoint of another
@@ -93,8 +94,9 @@ def play(
     }
     averaged = copy.deepcopy(generator).requires_grad_(False)
     shown = averaged if average else generator  # whom we look at
-    path = Path(folder) / CHECKPOINT if folder is not None else None
     plan = {"steps": steps, "batch": batch, "rate": list(rates), "loss": loss.name, "clip": clip, "seed": seed}
+    rest = betas, average, watch_every, critic_steps, noise, penalty, reconstruction
+    path = checkpoint_path(folder, watch, plan, rest, generator, discriminator, real, conditions)
     parts = players | {"averaged": averaged}
     history = _resume(path, plan, parts, optimisers) if path and path.exists() else []
     step, spent = (int(history[-1]["step"]), history[-1]["seconds"]) if history else (0, 0.0)
@@ -188,7 +190,7 @@ def _save(path: Path, plan: dict, parts: dict[str, nn.Module], optimisers: dict,
     tensors = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
     for name, optimiser in optimisers.items():
         tensors |= {f"optimiser.{name}/{key}": value for key, value in optimiser_tensors(optimiser).items()}
-    write_checkpoint(path, tensors, {"plan": plan, "history": history})
+    write_checkpoint(path, tensors | draws(), {"plan": plan, "history": history})
 
 
 def _resume(path: Path, plan: dict, parts: dict[str, nn.Module], optimisers: dict) -> list[dict[str, float]]:
@@ -203,4 +205,5 @@ def _resume(path: Path, plan: dict, parts: dict[str, nn.Module], optimisers: dic
         raise InputError(f"{path}: its weights are those of other networks; name another folder") from error
     for name, optimiser in optimisers.items():
         load_optimiser(optimiser, under(tensors, f"optimiser.{name}"))
+    torch.set_rng_state(tensors["draws"])
     return about["history"]

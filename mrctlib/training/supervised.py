@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything, tier
 from mrctlib.training.checkpoints import (
-    CHECKPOINT,
+    checkpoint_path,
+    draws,
     load_optimiser,
     optimiser_tensors,
     read_checkpoint,
@@ -57,7 +58,7 @@ def fit(
         steps, seconds: how long; one of the two. With `seconds` the number of steps depends on the machine.
         augment: from a batch of (inputs, targets) to another.
         here: the tier; by default that of this machine.
-        folder: where a checkpoint is kept, one for each row of the history; None keeps nothing.
+        folder: where a checkpoint is kept, one for each row of the history; None: see `checkpoint_path`.
 
     Raises:
         InputError: neither or both of `steps` and `seconds`, lengths that differ, a loss that is not finite, or a
@@ -73,8 +74,8 @@ def fit(
     flat = all(parameter.dim() < 5 for parameter in network.parameters())
     network.to(device, memory_format=torch.channels_last if flat else torch.contiguous_format)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=weight_decay)
-    path = Path(folder) / CHECKPOINT if folder is not None else None
     plan = {"steps": steps, "batch": batch, "rate": rate, "weight_decay": weight_decay, "seed": seed}
+    path = checkpoint_path(folder, watch, plan, seconds, watch_every, network, inputs, targets, loss, augment)
     history = _resume(path, plan, network, optimiser) if path and path.exists() else []
     step, spent = (int(history[-1]["step"]), history[-1]["seconds"]) if history else (0, 0.0)
 
@@ -114,7 +115,7 @@ def fit(
             if path and accelerator.is_main_process:
                 tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
                 tensors |= {f"optimiser/{name}": tensor for name, tensor in optimiser_tensors(optimiser).items()}
-                write_checkpoint(path, tensors, {"plan": plan, "history": history})
+                write_checkpoint(path, tensors | draws(), {"plan": plan, "history": history})
     bar.close()
     network.eval()
     return history
@@ -138,6 +139,7 @@ def _resume(path: Path, plan: dict, network: nn.Module, optimiser: torch.optim.O
     except RuntimeError as error:
         raise InputError(f"{path}: its weights are those of another network; name another folder") from error
     load_optimiser(optimiser, under(tensors, "optimiser"))
+    torch.set_rng_state(tensors["draws"])
     return about["history"]
 
 

@@ -1,0 +1,80 @@
+"""The course as static pages, by Sphinx and MyST-NB. Nothing is loaded from the web: they open from a folder.
+
+The pages are the notebooks of lectures/ and labs/ themselves, which are linked here, with the outputs stored in them.
+Nothing is executed.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from myst_nb.core.render import NbElementRenderer
+from sphinx.util import logging
+
+HERE = Path(__file__).parent
+# The one place that says where the course lives.
+COURSE = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VIEWS = (HERE / "_static" / "views" / "data.js").read_text(encoding="utf-8")
+
+project = "Deep learning for medical images"
+html_title = project
+html_show_copyright = False
+language = "en"
+
+extensions = ["myst_nb"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+# How each view was made, for its page: tools/site_views.py has written it beside what the view shows.
+myst_substitutions = {
+    f"{name}_made": view["made"] for name, view in json.loads(VIEWS[VIEWS.index("{") : VIEWS.rindex("}") + 1]).items()
+}
+# A widget is stored with its picture, and the picture is shown. A notebook's headings may skip a level.
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["course.css"]
+html_show_sphinx = False
+html_math_renderer = "mathml"
+html_show_search_summary = False  # summaries are fetched, which no browser does from a folder
+html_context = {"default_mode": "auto"}  # light or dark, as the visitor has it
+html_theme_options = {
+    "repository_url": COURSE["urls"]["Repository"],
+    "repository_branch": "main",
+    "use_repository_button": True,
+    "use_download_button": True,
+    "launch_buttons": {
+        "colab_url": "https://colab.research.google.com",
+        "binderhub_url": "https://mybinder.org",
+        "notebook_interface": "jupyterlab",
+    },
+    "show_navbar_depth": 1,
+    "navbar_persistent": [],  # search stands in the sidebar, once
+}
+
+
+def visit_math(writer, node):
+    """A formula as MathML, which browsers draw by themselves."""
+    try:
+        display = "block" if isinstance(node, nodes.math_block) else "inline"
+        writer.body.append(convert(node.astext(), display=display))
+    except Exception as error:
+        why = f"{type(error).__name__} in the formula {node.astext()!r}: write it in the LaTeX that latex2mathml knows"
+        logging.getLogger(__name__).warning(why, location=node)
+    raise nodes.SkipNode
+
+
+def render_image(renderer, data, draw=NbElementRenderer.render_image):
+    """As MyST-NB draws a picture, with the alt text of its output, which MyST-NB leaves out."""
+    drawn = draw(renderer, data)
+    if alt := data.output_metadata.get(data.mime_type, {}).get("alt"):
+        drawn[0]["alt"] = alt
+    return drawn
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
+    NbElementRenderer.render_image = render_image
