@@ -18,6 +18,14 @@ MAKER = "def g(a):\n    return lambda x: a * x\n"
 CPU = Tier("cpu", torch.device("cpu"))
 
 
+class Block(nn.Module):
+    """A network whose setting neither its weights nor its words tell."""
+
+    def __init__(self, shortcut: bool) -> None:
+        super().__init__()
+        self.shortcut = shortcut
+
+
 def in_notebook(source: str, **names) -> types.FunctionType:
     """The function `f` that a notebook's cell would define."""
     space = {"__name__": "__main__", "torch": torch, "F": F} | names
@@ -37,6 +45,7 @@ def test_the_same_things_have_the_same_fingerprint():
         lambda: np.arange(6),
         lambda: {"a": [1, 2.0, None, "b"], "c": {3, 4}},
         network,
+        lambda: (seed_everything(0), nn.LSTM(2, 3)),
         lambda: in_notebook(weigh, LAMBDA=3.0),
         lambda: functools.partial(F.cross_entropy, label_smoothing=0.1),
         lambda: (lambda scale: lambda x: x * scale)(2),
@@ -52,6 +61,7 @@ def test_the_same_things_have_the_same_fingerprint():
         (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
         (network(0), network(1)),
         (nn.Dropout(0.1), nn.Dropout(0.2)),
+        (Block(shortcut=True), Block(shortcut=False)),
         (1, 1.0),
         (lambda x: x + 1, lambda x: x + 2),
         (lambda x: x.sin(), lambda x: x.cos()),

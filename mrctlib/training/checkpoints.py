@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import types
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import mrctlib
 from mrctlib.runtime import InputError, whole_file
@@ -43,7 +44,7 @@ def checkpoint_path(folder: str | Path | None, watch: object, *decides: object) 
 def fingerprint(*things: object) -> str:
     """The same for things that would make the same training, in any session: 32 hexadecimal digits of their SHA-256.
 
-    Tensors and arrays count by value, networks by class and weights, functions by their code and what they refer to.
+    Tensors and arrays count by value, networks by class, weights and settings, functions by code and what it refers to.
     """
     digest = hashlib.sha256()
     met: dict[int, Any] = {}  # the things themselves, so that no other gets the id of one that is gone
@@ -76,6 +77,8 @@ def _parts(thing: Any) -> list[Any]:
         return list(thing)
     if isinstance(thing, set | frozenset):
         return sorted(thing, key=repr)
+    if isinstance(thing, weakref.ref):
+        return [thing()]
     if isinstance(thing, functools.partial):
         return [thing.func, thing.args, thing.keywords]
     if isinstance(thing, types.MethodType):
@@ -88,9 +91,8 @@ def _parts(thing: Any) -> list[Any]:
     if isinstance(thing, types.FunctionType):
         return [thing.__code__, thing.__defaults__, thing.__kwdefaults__, *_refers_to(thing)]
     if isinstance(thing, type):
-        return [value for name, value in vars(thing).items() if isinstance(value, types.FunctionType)]
-    if isinstance(thing, nn.Module):
-        return [type(thing), repr(thing), thing.state_dict()]
+        methods = {name: value for name, value in vars(thing).items() if isinstance(value, types.FunctionType)}
+        return [thing.__bases__, methods, {name: value for name, value in vars(thing).items() if name[:2] != "__"}]
     return [type(thing), getattr(thing, "__dict__", None) or repr(thing)]
 
 
