@@ -1,0 +1,45 @@
+"""Every notebook in a real JupyterLab: open it, Run All Cells, look at what came, move every widget in it.
+
+It takes as long as the notebooks take, so its name keeps it out of `make test`: `make test-browser` asks for it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="no playwright here: make test-browser installs it")
+
+from student import Student, View, jupyterlab, move
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted([*ROOT.glob("lectures/*.ipynb"), *ROOT.glob("labs/*.ipynb")])
+SECONDS = 1200  # a notebook that has not ended by then hangs
+
+
+def without_effect(view: View) -> list[str]:
+    """The controls that change nothing. One may have a say only when another has moved (a square of size 0 can be put
+    anywhere), so each gets a second chance after all others."""
+    still = [control for control in view.controls if not view.changes_with(move, control)]
+    return [control.inner_text() for control in still if not view.changes_with(move, control)]
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_notebook(path, tmp_path, page, shot):
+    name = f"{path.parent.name}/{path.stem}"
+    with jupyterlab(tmp_path) as lab:  # one for each notebook, so that its kernel and its memory go with it
+        look_at(Student(page, lab, path.name, nbformat.read(path, as_version=4)), name, shot)
+
+
+def look_at(student: Student, name: str, shot: Callable[[str], Path]) -> None:
+    """Run a notebook from top to bottom and move everything in it."""
+    seconds = student.run_all(SECONDS)
+    views = student.views()
+    print(f"\n{name}: {seconds:.0f} s, {len(views)} live views")
+    assert not student.faults()
+    for number, view in enumerate(views):
+        assert not without_effect(view), f"view {number} of {name}"
+        view.image.scroll_into_view_if_needed()
+        shot(f"{name.replace('/', '_')}_{number}")
