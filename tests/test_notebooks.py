@@ -42,8 +42,8 @@ REAL_DATA = {  # notebook: folder in MRCT_DATA
     "05_conditional_gan": "MNIST",
     "06_gan_families": "MNIST",
 }
-# Their trainings miss a band where PyTorch has one thread, as tests have that run two at a time.
-TWO_THREADS = {"02_saliency_and_gradcam", "03_from_images_to_voxels"}
+# Their trainings miss a band where PyTorch has one thread, so `make test` runs them by themselves, with two.
+ALONE = {"02_saliency_and_gradcam", "03_from_images_to_voxels"}
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
 # Binder gives 2 GiB in all, and its Jupyter server takes the difference. The system refuses a notebook any more than
 # this. Library code, read from disk and dropped again at need, is not counted: CUDA builds of torch bring much of it.
@@ -63,7 +63,9 @@ def memory_of_kernels(process: psutil.Process) -> int:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.alone] if p.stem in ALONE else []) for p in NOTEBOOKS]
+)
 def test_notebook(path, tmp_path):
     run_notebook(path, "embedded", tmp_path)
 
@@ -91,8 +93,6 @@ def run_notebook(path: Path, data: str, folder: Path) -> None:
     """Execute a copy in `folder` under nbval, with `data` as MRCT_DATA, and hold it to its time and memory."""
     shutil.copy(path, folder)
     environment = os.environ | {"MRCT_TIER": "cpu", "MRCT_DATA": data}
-    if path.stem in TWO_THREADS:
-        environment["OMP_NUM_THREADS"] = "2"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
     started = time.monotonic()
     child = subprocess.Popen(

@@ -9,8 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # the tests that need playwright are skipped without it, the others are not
+    from playwright.sync_api import Locator
 
 SHOTS = Path(__file__).parents[2] / "out" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome")  # what Debian, Ubuntu and GitHub's machines call it
@@ -35,13 +39,13 @@ def page(browser):
 
 
 @pytest.fixture
-def shot(page) -> Callable[[str], Path]:
-    """Call it with a name: a PNG of the window as it is now."""
+def shot(page) -> Callable[..., None]:
+    """Call it with a name, and with what should stand in the middle: a PNG of the window as it is now."""
 
-    def take(name: str) -> Path:
-        path = SHOTS / f"{name}.png"
-        page.screenshot(path=path)
-        return path
+    def take(name: str, middle: Locator | None = None) -> None:
+        if middle:
+            middle.evaluate("(element) => element.scrollIntoView({block: 'center'})")
+        page.screenshot(path=SHOTS / f"{name}.png")
 
     return take
 

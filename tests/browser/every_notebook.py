@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="no playwright here: make test-browser installs it")
 
+from playwright.sync_api import Page
 from student import Student, View, jupyterlab, move
 
 ROOT = Path(__file__).parents[2]
@@ -25,21 +26,21 @@ def without_effect(view: View) -> list[str]:
     return [control.inner_text() for control in still if not view.changes_with(move, control)]
 
 
+def look_at(path: Path, folder: Path, page: Page, shot: Callable[..., None]) -> None:
+    """Run a notebook from top to bottom in a JupyterLab of its own, whose memory goes with it, and move everything."""
+    name = f"{path.parent.name}/{path.stem}"
+    with jupyterlab(folder) as lab:
+        student = Student(page, lab, path.name, nbformat.read(path, as_version=4))
+        seconds = student.run_all(SECONDS)
+        views = student.views()
+        print(f"\n{name}: {seconds:.0f} s, {len(views)} live views")
+        assert not (faults := student.faults()), faults
+        for number, view in enumerate(views):
+            assert not (dead := without_effect(view)), f"view {number} of {name}: {dead} change nothing"
+            shot(f"{name.replace('/', '_')}_{number}", view.image)
+
+
 @pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_notebook(path, tmp_path, page, shot):
-    name = f"{path.parent.name}/{path.stem}"
-    with jupyterlab(tmp_path) as lab:  # one for each notebook, so that its kernel and its memory go with it
-        look_at(Student(page, lab, path.name, nbformat.read(path, as_version=4)), name, shot)
-
-
-def look_at(student: Student, name: str, shot: Callable[[str], Path]) -> None:
-    """Run a notebook from top to bottom and move everything in it."""
-    seconds = student.run_all(SECONDS)
-    views = student.views()
-    print(f"\n{name}: {seconds:.0f} s, {len(views)} live views")
-    assert not student.faults()
-    for number, view in enumerate(views):
-        assert not without_effect(view), f"view {number} of {name}"
-        view.image.scroll_into_view_if_needed()
-        shot(f"{name.replace('/', '_')}_{number}")
+    look_at(path, tmp_path, page, shot)

@@ -1,6 +1,6 @@
 """A student's hour at a real JupyterLab, in short: the widgets, an exercise, a training, a restart.
 
-`make test-browser` adds every notebook from top to bottom (every_notebook.py).
+One notebook is run from top to bottom; `make test-browser` does so with every one (every_notebook.py).
 """
 
 import re
@@ -12,11 +12,13 @@ pytest.importorskip("playwright.sync_api", reason="no playwright here: make test
 
 from pathlib import Path
 
+from every_notebook import look_at
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import expect
 from student import Student, move
 
-LABS = Path(__file__).parents[2] / "labs"
+ROOT = Path(__file__).parents[2]
+LIGHT = ROOT / "lectures" / "01_convolutional_networks.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_tab_reaches_every_control_and_arrow_keys_move_the_sliders(widgets, page
             page.keyboard.press(key)
             assert (float(held.get_attribute("aria-valuenow")) > value) == up, f"{key} on {control.inner_text()!r}"
             expect(view.image, f"{key} on {control.inner_text()!r}").not_to_have_attribute("src", drawn)
-    shot("volume_viewer")
+    shot("volume_viewer", view.image)
 
 
 # ---------------------------------------------------------------------------------------------------- lab 8
@@ -161,7 +163,7 @@ EXERCISE = '@exercise("translation.cycle_consistency")'
 
 @pytest.fixture(scope="module")
 def lab8(page, lab):
-    notebook = nbformat.read(LABS / "08_mr_to_ct_cyclegan.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "labs" / "08_mr_to_ct_cyclegan.ipynb", as_version=4)
     for old, new in FEWER.items():
         (cell,) = (cell for cell in notebook.cells if old in cell.source)
         cell.source = cell.source.replace(old, new)
@@ -176,10 +178,10 @@ def test_an_exercise_is_answered_with_a_hint_and_then_with_a_tick(lab8, shot):
     lab8.write(EXERCISE, "return ((real - reconstructed) ** 2).mean()")
     said = lab8.run(EXERCISE).inner_text()
     assert "✗ translation.cycle_consistency is not right yet" in said and "squared" in said
-    shot("exercise_hint")
+    shot("exercise_hint", lab8.cell(EXERCISE))
     lab8.write(EXERCISE, "return (real - reconstructed).abs().mean()")
     assert "✓ translation.cycle_consistency is right" in lab8.run(EXERCISE).inner_text()
-    shot("exercise_tick")
+    shot("exercise_tick", lab8.cell(EXERCISE))
 
 
 def test_a_training_is_interrupted_and_goes_on_and_the_last_section_is_entered_after_a_restart(lab8, page, shot):
@@ -195,7 +197,7 @@ def test_a_training_is_interrupted_and_goes_on_and_the_last_section_is_entered_a
     page.get_by_role("button", name="Interrupt the kernel").click()
     lab8.finish(TRAIN)
     assert "KeyboardInterrupt" in below.inner_text() and "30 steps" not in below.inner_text()
-    shot("training_interrupted")
+    shot("training_interrupted", below)
 
     lab8.start(TRAIN)
     expect(below).to_contain_text(done)
@@ -209,4 +211,11 @@ def test_a_training_is_interrupted_and_goes_on_and_the_last_section_is_entered_a
     assert "30 steps" in below.inner_text() and not below.locator("img").count(), "it trained again"
     assert "voxels of calcification" in lab8.run(LESION).inner_text()
     lab8.run(OUTLINED).locator("img").wait_for()
-    shot("last_section_after_a_restart")
+    shot("last_section_after_a_restart", lab8.cell(OUTLINED).locator("img"))
+
+
+# ---------------------------------------------------------------------------------------------------- a whole notebook
+
+
+def test_a_notebook_runs_from_top_to_bottom_and_every_control_in_it_works(tmp_path, page, shot):
+    look_at(LIGHT, tmp_path, page, shot)
