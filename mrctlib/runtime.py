@@ -81,8 +81,9 @@ def seed_everything(*parts: int | str) -> None:
 
 
 def progress(iterable: Iterable, label: str, **options: Any) -> tqdm:
-    """A progress bar with time left. In a log that is no terminal it prints a line now and then, not a flood."""
-    options.setdefault("mininterval", 0.5 if sys.stderr.isatty() else 15)
+    """A progress bar with time left. In a log, neither terminal nor notebook, a line now and then, not a flood."""
+    live = sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    options.setdefault("mininterval", 0.5 if live else 15)
     options.setdefault("dynamic_ncols", True)
     return tqdm(iterable, desc=label, **options)
 

@@ -10,11 +10,19 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
+from traitlets import Unicode
 
 from mrctlib import plots
 from mrctlib.data.volumes import Volume
 from mrctlib.readers import cohens_kappa, wilson_interval
 from mrctlib.runtime import InputError
+
+
+class Picture(ipywidgets.Image):
+    """A picture with words for those who cannot see it: a tooltip, which ipywidgets shows only beside a description."""
+
+    description = Unicode("").tag(sync=True)
+    tooltip = Unicode("").tag(sync=True)
 
 
 class View:
@@ -25,10 +33,11 @@ class View:
 
     def __init__(self, draw: Callable[..., Figure], alt: str, **controls: ipywidgets.Widget) -> None:
         self.draw, self.alt, self.controls = draw, alt, controls
-        self.image = ipywidgets.Image(format="png")
+        self.image = Picture(format="png", tooltip=alt)
         self.redraw()
         for control in controls.values():
             control.observe(self.redraw, names="value")
+            control.style.description_width = "110px"  # all controls begin at one left edge
         self.box = ipywidgets.VBox([*controls.values(), self.image])
 
     def redraw(self, change: Any = None) -> None:
@@ -49,7 +58,7 @@ def slider(label: str, low: float, high: float, value: float, step: float = 1) -
     )
     return kind(
         description=label, min=low, max=high, value=value, step=step, continuous_update=False,
-        style={"description_width": "110px"}, layout={"width": "480px"},
+        layout={"width": "480px"},
     )  # fmt: skip
 
 
@@ -66,7 +75,11 @@ def volume_viewer(volumes: dict[str, Volume], *, window: tuple[float, float] = p
     return View(
         draw,
         f"{', '.join(volumes)}: an axial, a coronal and a sagittal slice through the middle",
-        image=ipywidgets.Dropdown(description="image", options=list(volumes), style={"description_width": "110px"}),
+        image=ipywidgets.Dropdown(
+            description="image",
+            options=list(volumes),
+            layout={"display": None if len(volumes) > 1 else "none"},  # one volume: nothing to choose
+        ),
         right=slider("sagittal", 0, sizes[0] - 1, sizes[0] // 2),
         front=slider("coronal", 0, sizes[1] - 1, sizes[1] // 2),
         up=slider("axial", 0, sizes[2] - 1, sizes[2] // 2),
@@ -190,10 +203,9 @@ class LivePreview:
         self.handle = None
 
     def __call__(self, training: Any) -> None:
-        from IPython.display import Image as Picture
-        from IPython.display import display
+        from IPython.display import Image, display
 
-        picture = Picture(plots.png(self.draw(training)))
+        picture = Image(plots.png(self.draw(training)))
         metadata = {"image/png": {"alt": self.caption}}
         if self.handle is None:
             self.handle = display(picture, metadata=metadata, display_id=True)

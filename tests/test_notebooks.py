@@ -42,8 +42,8 @@ REAL_DATA = {  # notebook: folder in MRCT_DATA
     "05_conditional_gan": "MNIST",
     "06_gan_families": "MNIST",
 }
-# Their trainings miss a band where PyTorch has one thread, so `make test` runs them by themselves, with two.
-ALONE = {"02_saliency_and_gradcam", "03_from_images_to_voxels"}
+# Its trainings miss a band where PyTorch has one thread, so `make test` runs it by itself, with two.
+ALONE = {"02_saliency_and_gradcam"}
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
 # Binder gives 2 GiB in all, and its Jupyter server takes the difference. The system refuses a notebook more than
 # ALLOCATED, a part of which is never touched and so takes no memory. Library code, read from disk and dropped again at

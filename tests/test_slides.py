@@ -25,7 +25,6 @@ LECTURES = sorted((ROOT / "lectures").glob("*.ipynb"))
 WIDTH, HEIGHT = 1168, 568  # pixels that a figure may take of a slide of 1280 x 720, see tools/slides
 TEXT, SIGN = 4.5, 3.0  # contrast that WCAG 2 asks of text, and of large text and of lines
 SMALLEST = 10  # pixels, for the type in figures
-TOO_WIDE = {"206b3286"}  # eight maps side by side: only their titles are to be read
 FAINT = {"#E69F00", "#56B4E9"}  # for thick lines and areas; no text is set in them
 
 
@@ -202,4 +201,4 @@ def test_type_in_figures_is_large_enough(path):
     sizes = [size for name, size in plots.STYLE.items() if name.endswith("size")]
     pixels = min(sizes) * plots.STYLE["figure.dpi"] / 72
     small = {cell: round(pixels * min(1, WIDTH / width, HEIGHT / height), 1) for cell, width, height in figures(path)}
-    assert {cell: size for cell, size in small.items() if size < SMALLEST and cell not in TOO_WIDE} == {}
+    assert {cell: size for cell, size in small.items() if size < SMALLEST} == {}

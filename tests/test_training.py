@@ -85,6 +85,17 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(slices, cpu, tmp_path)
     assert [r["step"] for r in resumed.history] == [r["step"] for r in straight.history]
 
 
+def test_an_interrupted_training_says_where_it_goes_on(slices, cpu, tmp_path):
+    def interrupt(training):
+        if training.step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 8 of 12; run this again to go on from step 8"):
+        TranslationTraining(TINY, *slices, cpu, tmp_path).run(interrupt)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 8 of 12; run this again to go on from step 0"):
+        TranslationTraining(TINY, *slices, cpu).run(interrupt)  # without a folder nothing is kept
+
+
 def test_killed_with_sigkill_at_a_random_moment_and_resumed(slices, cohort, cpu, tmp_path):
     """A child process is killed; what it left is whole, and going on from it gives the weights of an unbroken run."""
     recipe = replace(TINY, steps=60, watch_every=3)

@@ -91,24 +91,29 @@ class TranslationTraining:
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
-        for _ in bar:
-            for name, value in self.one_step().items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.step += 1
-            if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
-                since = self.step % recipe.watch_every or recipe.watch_every
-                row = {"step": self.step} | {name: value / since for name, value in sums.items()}
-                row |= self.watched.look(self.averaged, self.game.learns_air)
-                self.history.append(row)
-                sums.clear()
-                now = time.perf_counter()
-                self.seconds, started = self.seconds + now - started, now
-                self.save()
-                if on_watch:
-                    on_watch(self)
-                if self.step >= recipe.steps / 4:  # a beginner is wrong in every way
-                    for alarm in drift_alarms(self.history):
-                        bar.write(f"step {self.step}: {alarm}")
+        try:
+            for _ in bar:
+                for name, value in self.one_step().items():
+                    sums[name] = sums.get(name, 0.0) + value
+                self.step += 1
+                if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
+                    since = self.step % recipe.watch_every or recipe.watch_every
+                    row = {"step": self.step} | {name: value / since for name, value in sums.items()}
+                    row |= self.watched.look(self.averaged, self.game.learns_air)
+                    self.history.append(row)
+                    sums.clear()
+                    now = time.perf_counter()
+                    self.seconds, started = self.seconds + now - started, now
+                    self.save()
+                    if on_watch:
+                        on_watch(self)
+                    if self.step >= recipe.steps / 4:  # a beginner is wrong in every way
+                        for alarm in drift_alarms(self.history):
+                            bar.write(f"step {self.step}: {alarm}")
+        except KeyboardInterrupt:
+            kept = self.history[-1]["step"] if self.history and self.folder else 0
+            message = f"stopped at step {self.step} of {recipe.steps}; run this again to go on from step {kept}"
+            raise KeyboardInterrupt(message) from None
         return self
 
     def one_step(self) -> dict[str, float]:
