@@ -286,9 +286,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     for output in outputs:
         refuse_existing(output, force=options.force)
     folder = Path(options.sct)
-    scored = [case for case in find_cases(options.ct) if _sct_path(folder, case)]
+    made = [case for case in find_cases(options.ct) if _sct_path(folder, case)]
+    scored = [case for case in made if case.path("ct")]
     if not scored:
-        raise InputError(f"{folder}: has no CASE.nii.gz for any case in {options.ct}; synthesize them first")
+        raise InputError(f"{folder}: has no CASE.nii.gz for any case with a CT in {options.ct}; synthesize them first")
+    if len(scored) < len(made):
+        print(f"{len(made) - len(scored)} of {len(made)} cases have no ct.nii.gz and are left out", file=sys.stderr)
     rows = []
     for case in progress(scored, "evaluating", unit="case"):
         mr, ct, body = case.pair()

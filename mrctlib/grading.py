@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -175,6 +174,8 @@ def _limit_memory(memory_mb: int) -> None:
     """Let the process take so much more than it has: then torch and numpy raise an error, and nothing else dies."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux; elsewhere only the time is limited
+        import resource  # not on Windows, where the command line has other uses
+
         now = int(re.search(r"VmData:\s+(\d+) kB", status.read_text())[1]) * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (now + memory_mb * 2**20,) * 2)
 

@@ -101,7 +101,7 @@ def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        with open(part, "rb") as written:
+        with open(part, "r+b") as written:  # Windows wants it writable
             os.fsync(written.fileno())
         os.replace(part, path)
     except OSError as error:

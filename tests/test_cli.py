@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mrctlib.cli import main
+from mrctlib.data.cohorts import find_cases
 from mrctlib.data.volumes import Volume, read_volume, write_volume
 from mrctlib.training.checkpoints import CHECKPOINT
 
@@ -57,6 +59,21 @@ def test_cohort_to_table(run, cohort, tmp_path, capsys):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     assert "exists already" in refused(capsys, "evaluate", cohort, sct, "--out", tmp_path)
     assert "exists already" in refused(capsys, "synthesize", run, cohort, "--out", sct)
+
+
+def test_a_patient_without_a_ct_is_left_out_of_the_evaluation(cohort, tmp_path, capsys):
+    whole, lacking = find_cases(cohort)[:2]
+    some, sct = tmp_path / "some", tmp_path / "sct"
+    sct.mkdir()
+    for case in (whole, lacking):
+        shutil.copytree(case.folder, some / case.name)
+        shutil.copy(case.path("ct"), sct / f"{case.name}.nii.gz")
+    (some / lacking.name / "ct.nii.gz").unlink()
+    assert main(["evaluate", str(some), str(sct)]) == 0
+    said = capsys.readouterr()
+    assert "1 of 2 cases have no ct.nii.gz" in said.err and "means over 1 " in said.out
+    (some / whole.name / "ct.nii.gz").unlink()
+    assert "with a CT" in refused(capsys, "evaluate", some, sct)
 
 
 def test_single_files(run, cases, tmp_path, capsys):

@@ -175,6 +175,10 @@ def test_checkpoints_of_another_kind_are_refused(slices, cpu, tmp_path):
     TranslationTraining(replace(TINY, steps=4), *slices, cpu, tmp_path).run()
     with pytest.raises(InputError, match="another recipe .*generator"):
         TranslationTraining(replace(TINY, steps=4, generator="resnet"), *slices, cpu, tmp_path)
+    mr, ct = slices
+    fewer = replace(mr, **{name: getattr(mr, name)[1:] for name in ("images", "depths", "heights", "patients")})
+    with pytest.raises(InputError, match="other patients"):
+        TranslationTraining(replace(TINY, steps=4), fewer, ct, cpu, tmp_path)
     path = tmp_path / CHECKPOINT
     tensors, about = read_checkpoint(path)
     about["recipe"]["generator"] = "resnet"

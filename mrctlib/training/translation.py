@@ -23,6 +23,7 @@ from mrctlib.data.volumes import denormalise_ct, normalise_ct
 from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything
 from mrctlib.training.checkpoints import (
     CHECKPOINT,
+    fingerprint,
     load_optimiser,
     optimiser_tensors,
     read_checkpoint,
@@ -44,7 +45,7 @@ class TranslationTraining:
     folder: where the checkpoint lies or will lie; None keeps everything in memory.
 
     Raises:
-        InputError: fewer slices than a batch, or a checkpoint in `folder` that belongs to another recipe.
+        InputError: fewer slices than a batch, or a checkpoint in `folder` of another recipe or other patients.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TranslationTraining:
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
         self.watched = Watch.choose(mr, ct, self.device)
+        self.slices = fingerprint(mr.patients, ct.patients)  # how many each patient has: the same on every machine
         if self.folder and (self.folder / CHECKPOINT).exists():
             self._load(self.folder / CHECKPOINT)
 
@@ -180,6 +182,7 @@ class TranslationTraining:
         tensors |= {f"pool/{name}": torch.stack(pool.images) for name, pool in self.game.pools.items() if pool.images}
         about = {
             "recipe": self.recipe.to_json(),
+            "slices": self.slices,
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
@@ -191,6 +194,8 @@ class TranslationTraining:
         if saved != self.recipe:
             other = [f.name for f in fields(Recipe) if getattr(saved, f.name) != getattr(self.recipe, f.name)]
             raise InputError(f"{path}: was trained with another recipe ({', '.join(other)}); name another folder")
+        if about.get("slices") != self.slices:
+            raise InputError(f"{path}: was trained on other patients; name another folder")
         for name, network in self.modules_by_name().items():
             network.load_state_dict(under(tensors, name))
         for name, optimiser in self.optimisers.items():
