@@ -56,7 +56,7 @@ test: lint $(if $(CHROMIUM),$(BROWSER))
 
 # The same hour, and every notebook from top to bottom in the browser. About 45 minutes; pictures in out/browser.
 test-browser: $(BROWSER)
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -v -rs --durations=0 tests/browser tests/browser/every_notebook.py
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -v -rs --durations=20 -o 'python_files=test_*.py every_notebook.py' tests/browser
 
 # Every notebook with the package versions that Colab has, set up by its own first cell. Another 5 GB, and half an hour.
 COLAB := $(VENV)/colab
