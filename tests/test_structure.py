@@ -90,3 +90,11 @@ def test_badges_are_stamped_for_a_fork(tmp_path):
     readme = (tmp_path / "fork" / "README.md").read_text()
     assert "google.com/github/somebody/their-fork/blob" in readme and "gh/somebody/their-fork/" in readme
     assert 'Repository = "https://github.com/somebody/their-fork"' in (tmp_path / "fork" / "pyproject.toml").read_text()
+
+
+def test_the_readme_says_what_the_notebooks_say_of_their_time():
+    said = re.findall(r"\]\(((?:lectures|labs)/\w+\.ipynb)\) \| (.+) \|", (ROOT / "README.md").read_text())
+    assert sorted(name for name, _ in said) == [str(path.relative_to(ROOT)) for path in NOTEBOOKS]
+    for name, time in said:
+        first = "".join(json.loads((ROOT / name).read_text())["cells"][0]["source"])
+        assert re.search(rf"\*\*Time\*\*: {time}\b", first), f"{name}: the README says {time}"
