@@ -33,7 +33,8 @@ class View:
 
     def __init__(self, draw: Callable[..., Figure], alt: str, **controls: ipywidgets.Widget) -> None:
         self.draw, self.alt, self.controls = draw, alt, controls
-        self.image = Picture(format="png", tooltip=alt)
+        as_large_as_it_is = {"align_self": "flex-start", "max_width": "100%"}  # else as wide as the page
+        self.image = Picture(format="png", tooltip=alt, layout=as_large_as_it_is)
         self.redraw()
         for control in controls.values():
             control.observe(self.redraw, names="value")

@@ -29,12 +29,17 @@ def without_effect(view: View) -> list[str]:
 def look_at(path: Path, folder: Path, page: Page, shot: Callable[..., None]) -> None:
     """Run a notebook from top to bottom in a JupyterLab of its own, whose memory goes with it, and move everything."""
     name = f"{path.parent.name}/{path.stem}"
+    notebook = nbformat.read(path, as_version=4)
+    # A cell that ends with a view has stored a picture as its result; other pictures are only displayed.
+    results = [output for cell in notebook.cells for output in cell.get("outputs", []) if output.get("execution_count")]
+    stored = sum("image/png" in result.data for result in results)
     with jupyterlab(folder) as lab:
-        student = Student(page, lab, path.name, nbformat.read(path, as_version=4))
+        student = Student(page, lab, path.name, notebook)
         seconds = student.run_all(SECONDS)
         views = student.views()
         print(f"\n{name}: {seconds:.0f} s, {len(views)} live views")
         assert not (faults := student.faults()), faults
+        assert len(views) == stored, f"{name} has stored {stored} views"
         for number, view in enumerate(views):
             assert not (dead := without_effect(view)), f"view {number} of {name}: {dead} change nothing"
             shot(f"{name.replace('/', '_')}_{number}", view.image)
