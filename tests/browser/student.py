@@ -228,7 +228,7 @@ def move(control: Locator) -> None:
 
 
 # How far from its end a slider is taken: not all alike, or "from" and "to" would come to stand at the same place.
-SHARES = itertools.cycle((0.1, 0.2, 0.3))
+SHARES = itertools.cycle((0.1, 0.15, 0.2))
 
 
 def slide(track: Locator) -> None:
