@@ -21,9 +21,15 @@ SECONDS = 1200  # a notebook that has not ended by then hangs
 
 def without_effect(view: View) -> list[str]:
     """The controls that change nothing. One may have a say only when another has moved (a square of size 0 can be put
-    anywhere), so each gets a second chance after all others."""
-    still = [control for control in view.controls if not view.changes_with(move, control)]
-    return [control.inner_text() for control in still if not view.changes_with(move, control)]
+    anywhere), so all are moved up to three times."""
+    still = list(view.controls)
+    for _ in range(3):
+        for control in view.controls:
+            if view.changes_with(move, control) and control in still:
+                still.remove(control)
+        if not still:
+            break
+    return [control.inner_text() for control in still]
 
 
 def look_at(path: Path, folder: Path, page: Page, shot: Callable[..., None]) -> None:
