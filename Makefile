@@ -1,5 +1,5 @@
 # A fresh clone needs no step before any of these. Each installs what it needs once, into .venv.
-.PHONY: demo compare lab test test-browser test-colab notebooks slides site site-views badges lint bench
+.PHONY: demo compare lab test test-browser test-colab notebooks slides site site-views badges lint bench gpu
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -39,7 +39,7 @@ demo: $(STAMP)
 compare: $(STAMP)
 	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --contrast t2w --force
 	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
-	@echo "To show it in lab 8: cd $(OUT)/comparison && cp comparison.json figure.png progression.png ../../mrctlib/results/"
+	@echo "To show it in lab 8: cd $(OUT)/comparison && cp comparison.json figure.png progression.png ../../mrctlib/course/results/"
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs/08_mr_to_ct_cyclegan.ipynb
@@ -87,7 +87,12 @@ site-views: $(STAMP)
 badges: $(STAMP)
 	$(BIN)/python tools/badges.py $(REPO)
 
+# What a GPU makes of it, in at most 8 minutes, into mrctlib/course/results/gpu/NAME-OF-CARD.json; lab 8 shows it.
+gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu.py
+
 bench: $(STAMP)
+	$(BIN)/python benchmarks/memory_of_training.py
 	$(BIN)/python benchmarks/segmentation.py
 	$(BIN)/python benchmarks/translation_step.py
 	$(BIN)/python benchmarks/translation_quality.py

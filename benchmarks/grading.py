@@ -16,8 +16,8 @@ from pathlib import Path
 
 import nbformat
 
-from mrctlib.exercises import Exercise, find
-from mrctlib.grading import ASKED, grade
+from mrctlib.course.exercises.core import Exercise, find, load_all
+from mrctlib.course.grading import grade, named
 
 LAB = Path(__file__).parent.parent / "labs" / "08_mr_to_ct_cyclegan.ipynb"
 STUDENTS = 17
@@ -37,13 +37,14 @@ def with_answers(wrong: int) -> nbformat.NotebookNode:
     notebook = nbformat.read(LAB, as_version=4)
     number = 0
     for cell in notebook.cells:
-        asked = ASKED.search(cell.source) if cell.cell_type == "code" else None
-        if asked and isinstance(item := find(asked[1]), Exercise):
+        asked = named(cell.source) if cell.cell_type == "code" else []
+        if asked and isinstance(item := find(asked[0]), Exercise):
             function = next(node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef))
             given = ", ".join(argument.arg for argument in function.args.args)
             which = "wrong[0][0]" if number < wrong else "reference"
             cell.source = answered(
-                cell.source, f"from mrctlib.exercises import find; return find({item.name!r}).{which}({given})"
+                cell.source,
+                f"from mrctlib.course.exercises.core import find; return find({item.name!r}).{which}({given})",
             )
             number += 1
     return notebook
@@ -59,6 +60,7 @@ def misbehaving(body: str) -> nbformat.NotebookNode:
 
 
 def main() -> None:
+    load_all()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(STUDENTS):
             nbformat.write(with_answers(number % 9), Path(folder) / f"student_{number:02}.ipynb")

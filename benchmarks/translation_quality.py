@@ -1,8 +1,9 @@
 """How good is the synthetic CT? Several seeds of patients, networks and batches; mean and range over the seeds.
 
-python benchmarks/translation_quality.py [--seeds 3] [--cases 40] [--models cyclegan paired]
+    python benchmarks/translation_quality.py [--seeds 3] [--cases 40] [--models cyclegan paired published] [--steps 520]
 
 Each seed draws its own patients, holds a fifth of them out, trains as the lab does, and tests on what was held out.
+published: the step of the published code with the widths that the `cpu` tier had before, see translation_step.py.
 """
 
 from __future__ import annotations
@@ -10,25 +11,22 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from translation_step import BEFORE, Published
 
-from mrctlib import metrics
+from mrctlib import metrics, setup
 from mrctlib.data.cohorts import find_cases, real_pair, split_cases
-from mrctlib.data.phantom import noise_floor_hu, write_cohort
+from mrctlib.phantom.head import noise_floor_hu, write_cohort
 from mrctlib.runtime import peak_memory_mb, tier
+from mrctlib.training.recipe import MODELS, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import synthesize
-from mrctlib.training.translation import (
-    PHANTOM_SHAPES,
-    TranslationTraining,
-    cohort_slices,
-    hidden_information,
-    recipe_for,
-)
+from mrctlib.training.translation import TranslationTraining
 
 
-def scores_of(seed: int, cases: int, models: list[str]) -> dict[str, dict[str, float]]:
+def scores_of(seed: int, cases: int, models: list[str], steps: int | None) -> dict[str, dict[str, float]]:
     """Mean metrics over the held-out patients, by method."""
     here = tier()
     with tempfile.TemporaryDirectory() as folder:
@@ -40,16 +38,16 @@ def scores_of(seed: int, cases: int, models: list[str]) -> dict[str, dict[str, f
             for name, candidate in metrics.baselines(mr.data, ct.data, body).items():
                 rows.setdefault(name, []).append(metrics.evaluate(ct.data, candidate, body))
         for model in models:
-            recipe = recipe_for(model, here, seed=seed)
-            training = TranslationTraining(recipe, *cohort_slices(train, recipe)[1:], here).run()
+            recipe = recipe_for("paired" if model == "paired" else "cyclegan", here, seed=seed, steps=steps)
+            if model == "published":
+                recipe = replace(recipe, **BEFORE)
+            game = Published if model == "published" else None
+            training = TranslationTraining(recipe, *cohort_slices(train, recipe), here, game=game).run()
             rows[model] = [
                 metrics.evaluate(ct.data, synthesize(training.averaged, mr, body, recipe).data, body)
                 for mr, ct, body in pairs
             ]
-            extra = {"seconds": training.seconds} | training.watched.look(training.averaged)
-            if model == "cyclegan":
-                nets = training.game.generators
-                extra |= hidden_information(nets["to_ct"], nets["to_mr"], training.watched.mr)
+            extra = {"seconds": training.seconds} | training.watched.look(training.averaged, training.game.learns_air)
             template = real_pair()
             if template:
                 mr, ct, body = template.pair()
@@ -65,12 +63,14 @@ def scores_of(seed: int, cases: int, models: list[str]) -> dict[str, dict[str, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    setup()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=40)
-    parser.add_argument("--models", nargs="+", default=["cyclegan", "paired"])
+    parser.add_argument("--models", nargs="+", choices=[*MODELS, "published"], default=list(MODELS))
+    parser.add_argument("--steps", type=int, help="of each training, in place of the tier's own number")
     options = parser.parse_args()
-    results = [scores_of(seed, options.cases, options.models) for seed in range(options.seeds)]
+    results = [scores_of(seed, options.cases, options.models, options.steps) for seed in range(options.seeds)]
     where = f"tier {tier().name}, {os.cpu_count()} cores"
     print(f"{options.seeds} seeds, {options.cases} patients each, a fifth held out; {where}")
     print(f"{'method':<16}" + "".join(f"{name:>28}" for name in ("mae_hu", "psnr_db", "ssim", "bone_dice", "seconds")))

@@ -146,24 +146,6 @@ class Beam:
         return self.gather(target) > 0.5 - 1e-6  # the faces of a voxel belong to it
 
 
-def water_equivalent_path(density: np.ndarray, spacing: Sequence[float], angle: float = 0.0) -> np.ndarray:
-    """How many mm of water a beam has passed when it comes to each voxel's centre, an array as `density`.
-
-    density: relative to water, (X, Y) or (X, Y, Z): `relative_stopping_power` for protons, else
-    `relative_electron_density`. The beam comes from outside the image, where there is nothing.
-
-    Raises:
-        InputError: `density` is neither a slice nor a volume, or is not finite; spacing does not fit it.
-    """
-    density = np.asarray(density)
-    _check_grid(density.shape, spacing)
-    if not np.isfinite(density).all():
-        raise InputError("the density holds NaN or infinity: set what lies outside the body to air first")
-    beam = Beam(density.shape, spacing, angle)
-    planes = [beam.scatter(beam.depth(plane)) for (plane,) in _planes(density)]
-    return np.stack(planes, axis=-1).reshape(density.shape)
-
-
 def _planes(*images: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """The slices (X, Y) of images that are volumes (X, Y, Z), or slices already: one at a time, to save memory."""
     volumes = [image.reshape(*image.shape[:2], -1) for image in images]
@@ -194,13 +176,9 @@ def central_target(mask: np.ndarray, spacing: Sequence[float], radius: float = 2
 
 
 def range_error(
-    ct: np.ndarray,
-    sct: np.ndarray,
-    mask: np.ndarray,
-    target: np.ndarray,
-    spacing: Sequence[float],
+    ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float],
     angles: Sequence[float] = (0.0, 90.0),
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """How far off a proton plan on the sCT is: the depth of the target's far edge, sCT minus CT, in mm of water.
 
     Over all rays that hit the target, from all angles: `range_mean_mm` (above 0: the sCT is too dense, so the beam
@@ -234,12 +212,9 @@ def range_error(
 
 
 def photon_dose(
-    hu: np.ndarray,
-    mask: np.ndarray,
-    target: np.ndarray,
-    spacing: Sequence[float],
+    hu: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float],
     angles: Sequence[float] = (0.0, 90.0, 180.0, 270.0),
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Dose of equally strong 6 MV beams, each as wide as the target, an array as `hu`; 0 outside the body.
 
     Each beam gives exp(-`ATTENUATION` x water-equivalent depth), and the dose is their mean, so that 1 is what the
@@ -264,13 +239,9 @@ def photon_dose(
 
 
 def dose_difference(
-    ct: np.ndarray,
-    sct: np.ndarray,
-    mask: np.ndarray,
-    target: np.ndarray,
-    spacing: Sequence[float],
+    ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float],
     angles: Sequence[float] = (0.0, 90.0, 180.0, 270.0),
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """`photon_dose` on the sCT minus that on the CT, in percent of the prescription, an array as `ct`.
 
     The prescription is the mean dose of the target on the CT. The beams are as strong in both.
@@ -281,29 +252,6 @@ def dose_difference(
     _checked(mask, target, spacing, angles, ct=ct, sct=sct)
     real, fake = (photon_dose(image, mask, target, spacing, angles) for image in (ct, sct))
     return 100 * (fake - real) / real[np.asarray(target) > 0].mean()
-
-
-def evaluate(
-    ct: np.ndarray,
-    sct: np.ndarray,
-    mask: np.ndarray,
-    target: np.ndarray,
-    spacing: Sequence[float],
-) -> dict[str, float]:
-    """One case by name and unit: what `range_error` gives, `dose_target_percent` and `dose_worst_percent`.
-
-    The first of the two is how much the target's mean dose is off (above 0: the sCT promises too much), the second the
-    largest difference anywhere in the body, without its sign. The beams are those that the two functions take if not
-    told otherwise.
-
-    Raises:
-        InputError: as for `range_error`.
-    """
-    difference = dose_difference(ct, sct, mask, target, spacing)
-    return range_error(ct, sct, mask, target, spacing) | {
-        "dose_target_percent": float(difference[np.asarray(target) > 0].mean()),
-        "dose_worst_percent": float(np.abs(difference).max()),
-    }
 
 
 def _check_grid(shape: tuple[int, ...], spacing: Sequence[float]) -> None:

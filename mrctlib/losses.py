@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrctlib.data.cohorts import CELLS, cells
+from mrctlib.data.slices import CELLS, cells
 
 
 def least_squares_gan(scores: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
@@ -26,6 +26,11 @@ def cross_entropy_gan(scores: Tensor, real: bool, weight: Tensor | None = None) 
     For the generator call it with real=True: the form that does not saturate. weight: as in `least_squares_gan`.
     """
     return _mean(F.softplus(-scores if real else scores), weight)
+
+
+def mean_where(body: Tensor, values: Tensor) -> Tensor:
+    """The mean over a bool mask; to pick the values out would make the host wait until a GPU has counted them."""
+    return _mean(values, body.to(values.dtype))
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
@@ -69,7 +74,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     real, fake: (N, ...); a scalar: weight times the mean of (|slope| - 1)^2.
     """
     between = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
-    points = torch.lerp(fake.detach(), real, between).requires_grad_()
+    points = torch.lerp(fake.detach().to(real.dtype), real, between.to(real.dtype)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     return weight * ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
@@ -82,38 +87,6 @@ def cycle_consistency(real: Tensor, reconstructed: Tensor) -> Tensor:
 def identity(real: Tensor, unchanged: Tensor) -> Tensor:
     """Mean absolute change of an image that is already in the target domain: |G_ct(ct) - ct|. Zhu et al. 2017, 5.2."""
     return (unchanged - real).abs().mean()
-
-
-def forgiving_huber(difference: Tensor, alpha: float, dead: float) -> Tensor:
-    """0 where |a| < `dead`, a^2 / 2 up to `alpha`, alpha (|a| - alpha / 2) beyond, for each difference a, any shape.
-
-    Huber's loss with a dead zone, the form ascribed to Zhao's work on CT from Dixon MR: noise is no error, a small one
-    counts by its square, and a large one, which may be the registration's and not the network's, pulls no harder than
-    one of alpha.
-    """
-    size = difference.abs()
-    value = torch.where(size <= alpha, size**2 / 2, alpha * (size - alpha / 2))
-    return torch.where(size < dead, 0.0, value)
-
-
-def misregistration(
-    prediction: Tensor, target: Tensor, window: int = 5, alpha: float = 0.03, dead: float = 0.01
-) -> Tensor:
-    """A loss for pairs (N, C, H, W) that lie some pixels apart: both are max-pooled before they are compared.
-
-    After pooling (square window of odd width, stride 1) a thin bright structure, such as the skull, overlaps with its
-    shifted self, so that to draw it a pixel off costs less than to leave it out. The same is asked of the negatives:
-    the maximum alone says nothing of thin dark structures, and lies above the mean where there is nothing but noise, so
-    that a network that follows it is too bright. And the images are compared as they are as well, with the weight of
-    both together, since pooled images do not say where in the window an edge lies. The last two are additions of ours.
-    """
-
-    def pool(image: Tensor) -> Tensor:
-        return F.max_pool2d(image, window, stride=1, padding=window // 2)
-
-    differences = pool(prediction) - pool(target), pool(-prediction) - pool(-target), prediction - target
-    brightest, darkest, plain = (forgiving_huber(difference, alpha, dead).mean() for difference in differences)
-    return (brightest + darkest) / 2 + plain
 
 
 def mind(images: Tensor, radius: int = 1) -> Tensor:
@@ -139,7 +112,7 @@ def mind_consistency(source: Tensor, translated: Tensor) -> Tensor:
 
 def background(translated: Tensor, depth: Tensor, typical: Tensor) -> Tensor:
     """Mean absolute difference from what is typical (air) where the depth is 0, outside the body. All (N, 1, H, W)."""
-    return _mean((translated - typical).abs(), (depth == 0).float())
+    return mean_where(depth == 0, (translated - typical).abs())
 
 
 def profile(translated: Tensor, depth: Tensor, typical: Tensor) -> Tensor:
@@ -167,17 +140,3 @@ class Schedule:
     def at(self, done: float) -> float:
         """The weight when a share `done` (0 to 1) of the training is over."""
         return self.start + (self.end - self.start) * min(1.0, done / self.until)
-
-
-def soft_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 minus the overlap of probabilities (from N, C, ...) and labels (N, ...), mean over all classes but 0.
-
-    Class 0 is the background. A tissue counts the same whether it is large or small, which cross entropy does not see
-    to. Milletari et al. 2016, with sums in the denominator where they have squares.
-    """
-    probabilities = logits.softmax(1)
-    truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(probabilities.dtype)
-    all_but_class = [0, *range(2, logits.dim())]
-    overlap = 2 * (probabilities * truth).sum(all_but_class)
-    sizes = (probabilities + truth).sum(all_but_class)
-    return 1 - (overlap / sizes.clamp(min=1e-6))[1:].mean()

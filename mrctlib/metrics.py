@@ -13,7 +13,6 @@ SynthRAD2025, github.com/SynthRAD2025/evaluation, image_metrics.py at 17cac47 (i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,9 @@ DEFINITIONS = {
 }
 
 AIR = -1000.0  # HU outside the mask of a baseline
+BONE = 300.0  # HU, above which a voxel is bone
 WINDOW = 7  # voxels, the uniform window of SSIM
+SLAB = 32  # voxels along the first axis, of which SSIM is computed at a time
 CORE = (slice(WINDOW // 2, -(WINDOW // 2)),) * 3  # where the whole window lies inside the volume
 NO_CORE = "the mask lies in the outer 3 voxels of the volume, where SSIM is not defined: pad the volume"
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, multi-scale SSIM, section 3.2
@@ -83,9 +84,9 @@ def _checked(mask: np.ndarray, **volumes: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _inside(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The values inside the mask, 1-D, in float64 so that integers neither wrap round nor lose in a sum."""
-    return np.asarray(volume)[mask].astype(np.float64)
+def _both_inside(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Their values inside the mask, 1-D, in float64 so that integers neither wrap round nor lose in a sum."""
+    return tuple(np.asarray(volume)[mask].astype(np.float64) for volume in (a, b))
 
 
 def mae(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray) -> float:
@@ -94,8 +95,11 @@ def mae(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray) -> float:
     Raises:
         InputError: shapes differ, a volume is not 3-D or not finite inside the mask, or the mask is empty.
     """
-    mask = _checked(mask, ct=ct, sct=sct)
-    return float(np.abs(_inside(ct, mask) - _inside(sct, mask)).mean())
+    return _mae(*_both_inside(ct, sct, _checked(mask, ct=ct, sct=sct)))
+
+
+def _mae(real: np.ndarray, fake: np.ndarray) -> float:
+    return float(np.abs(real - fake).mean())
 
 
 def psnr(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str = "synthrad2023") -> float:
@@ -107,8 +111,11 @@ def psnr(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str = "s
         InputError: as for `mae`, or the definition is unknown.
     """
     chosen = definition_named(definition)
-    mask = _checked(mask, ct=ct, sct=sct)
-    real, fake = (np.clip(_inside(volume, mask), chosen.low, chosen.high) for volume in (ct, sct))
+    return _psnr(*_both_inside(ct, sct, _checked(mask, ct=ct, sct=sct)), chosen)
+
+
+def _psnr(real: np.ndarray, fake: np.ndarray, chosen: Definition) -> float:
+    real, fake = (np.clip(values, chosen.low, chosen.high) for values in (real, fake))
     error = float(np.mean((real - fake) ** 2))
     return 10 * math.log10(chosen.span**2 / error) if error else math.inf
 
@@ -132,7 +139,10 @@ def ssim(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str = "s
             lies wholly within 3 voxels of the volume's edge.
     """
     chosen = definition_named(definition)
-    mask = _checked(mask, ct=ct, sct=sct)
+    return _ssim(ct, sct, _checked(mask, ct=ct, sct=sct), chosen)
+
+
+def _ssim(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, chosen: Definition) -> float:
     # float32, as in the challenge: half the memory, and the rounding is far below the constants inside SSIM.
     real, fake = (
         np.where(mask, np.clip(np.asarray(volume, np.float32), chosen.low, chosen.high) - np.float32(chosen.low), 0)
@@ -148,8 +158,10 @@ def ssim(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str = "s
 
 
 def _ssim_map(real: np.ndarray, fake: np.ndarray, span: float) -> np.ndarray:
-    """SSIM of each voxel whose window is whole: 3 voxels less than the volume on every side."""
-    return structural_similarity(real, fake, win_size=WINDOW, data_range=span, full=True)[1][CORE]
+    """SSIM of each voxel whose window is whole: 3 voxels less on every side. In slabs, since it takes many copies."""
+    options = {"win_size": WINDOW, "data_range": span, "full": True}
+    slabs = (slice(r, r + SLAB + WINDOW - 1) for r in range(0, len(real) - WINDOW + 1, SLAB))
+    return np.concatenate([structural_similarity(real[part], fake[part], **options)[1][CORE] for part in slabs])
 
 
 def _multiscale_ssim(real: np.ndarray, fake: np.ndarray, mask: np.ndarray, span: float) -> float:
@@ -184,24 +196,14 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int((a & b).sum()) / total if total else 1.0
 
 
-def dice_per_label(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Dice of each named label, 1 being the first name, over maps of any one shape.
-
-    Raises:
-        InputError: the shapes differ.
-    """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
-    return {name: dice(labels == index, predicted == index) for index, name in enumerate(names, start=1)}
-
-
-def bone_dice(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, threshold: float = 300.0) -> float:
+def bone_dice(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, threshold: float = BONE) -> float:
     """Dice of bone, taken as what is above `threshold` HU inside the mask. Not part of SynthRAD's own image metrics.
 
     Raises:
         InputError: as for `mae`.
     """
-    mask = _checked(mask, ct=ct, sct=sct)
-    return dice(_inside(ct, mask) > threshold, _inside(sct, mask) > threshold)
+    real, fake = _both_inside(ct, sct, _checked(mask, ct=ct, sct=sct))
+    return dice(real > threshold, fake > threshold)
 
 
 def evaluate(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str = "synthrad2023") -> dict[str, float]:
@@ -212,11 +214,15 @@ def evaluate(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, definition: str 
     Raises:
         InputError: as for `ssim`.
     """
+    chosen = definition_named(definition)
+    mask = _checked(mask, ct=ct, sct=sct)
+    similarity = _ssim(ct, sct, mask, chosen)  # before its memory is needed for the others
+    real, fake = _both_inside(ct, sct, mask)
     return {
-        "mae_hu": mae(ct, sct, mask),
-        "psnr_db": psnr(ct, sct, mask, definition),
-        "ssim": ssim(ct, sct, mask, definition),
-        "bone_dice": bone_dice(ct, sct, mask),
+        "mae_hu": _mae(real, fake),
+        "psnr_db": _psnr(real, fake, chosen),
+        "ssim": similarity,
+        "bone_dice": dice(real > BONE, fake > BONE),
     }
 
 
@@ -237,7 +243,7 @@ def baselines(mr: np.ndarray, ct: np.ndarray, mask: np.ndarray) -> dict[str, np.
         InputError: as for `mae`, or the MR is not positive inside the mask.
     """
     mask = _checked(mask, mr=mr, ct=ct)
-    signal, hu = _inside(mr, mask), _inside(ct, mask)
+    signal, hu = _both_inside(mr, ct, mask)
     top = np.percentile(signal, 99.5)
     if top <= 0:
         raise InputError("the MR is 0 or less nearly everywhere inside the mask: check that it is an MR and fits it")

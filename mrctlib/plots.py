@@ -32,9 +32,7 @@ STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
     "figure.dpi": 80,
 }
-matplotlib.rcParams.update(STYLE)
 
-DRIFTS = 1.1  # a training that ends with so many times its best error has drifted
 CT_WINDOW = (-1000.0, 1500.0)
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -159,49 +157,6 @@ def translation(
     return figure
 
 
-def side_by_side(mr: Volume, ct: Volume, made: Mapping[str, Volume], body: np.ndarray, height: float = 0.35) -> Figure:
-    """One axial slice of the MR, of the CT, and of what each method makes of the MR, with its error in the slice."""
-    low, high = np.flatnonzero(body.any((0, 1)))[[0, -1]]
-    at = int(low + height * (high - low))
-    columns = 4
-    count = 2 + len(made)
-    figure, axes = new_figure(-(-count // columns), columns, width=2.6, height=2.9)
-    aspect = mr.spacing[1] / mr.spacing[0]
-    for axis in axes.flat[count:]:
-        axis.set_axis_off()
-    picture(axes.flat[0], plane(mr, "axial", at), mr_window(mr.data, body), aspect=aspect)
-    axes.flat[0].set_title("MR")
-    for axis, (name, volume) in zip(axes.flat[1:], ({"CT": ct} | dict(made)).items(), strict=False):
-        picture(axis, plane(volume, "axial", at), CT_WINDOW, aspect=aspect)
-        error = np.abs(volume.data - ct.data)[:, :, at][body[:, :, at]].mean()
-        axis.set_title(name if volume is ct else f"{name}\n{error:.0f} HU")
-    return figure
-
-
-def progression(rows: Sequence[Mapping]) -> Figure:
-    """How the runs of a comparison went, the mean over their seeds for each method: the error in slices of other
-    patients and the correlation with the MR, over the steps. A dot marks the best, a ring an end that has drifted."""
-    figure, axes = new_figure(1, 2, width=6.2, height=5.2)
-    for number, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
-        runs = [row["progress"] for row in rows if row["method"] == name]
-        steps = [look["step"] for look in runs[0]]
-        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--")[number // len(COLOURS) % 2]}
-        for axis, key in zip(axes[0], ("mae_hu", "mr_correlation"), strict=True):
-            mean = np.mean([[look[key] for look in run] for run in runs], 0)
-            axis.plot(steps, mean, label=name, **style)
-            if key == "mae_hu":
-                axis.plot(steps[mean.argmin()], mean.min(), "o", color=style["color"])
-                if mean[-1] > DRIFTS * mean.min():
-                    axis.plot(steps[-1], mean[-1], "o", color=style["color"], markersize=14, fillstyle="none")
-    axes[0, 0].set(xlabel="step", ylabel="mean absolute error (HU)", yscale="log")
-    ticks = [50, 75, 100, 150, 200, 300, 500, 800]
-    axes[0, 0].set_yticks(ticks, map(str, ticks))
-    axes[0, 0].minorticks_off()
-    axes[0, 1].set(xlabel="step", ylabel="correlation with the MR")
-    axes[0, 1].legend(fontsize=10, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
 def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0), width: float = 1.9) -> Figure:
     """Slices (R, A) as the network sees them, a named row for each set; width of each in inches."""
     columns = max(len(images) for images in rows.values())
@@ -223,14 +178,14 @@ def slices_in_rows(rows: Mapping[str, Sequence[np.ndarray]], window=(-1.0, 1.0),
 
 def history(rows: Sequence[Mapping[str, float]]) -> Figure:
     """How a training went: the losses, the pull of the discriminators, and the three signs of drift."""
-    figure, axes = new_figure(1, 3, width=4.6, height=3.6)
+    figure, axes = new_figure(1, 3, width=4.6, height=4.0)
     steps = [row["step"] for row in rows]
     watched = ("mr_correlation", "bone_ratio", "background_hu")
-    names = [n for n in rows[0] if n not in ("step", *watched)]
+    names = [n for n in rows[0] if n not in ("step", "seconds", *watched)]
     for name in names:
         axes[0, 0].plot(steps, [row.get(name, np.nan) for row in rows], label=name)
     axes[0, 0].set(yscale="log", xlabel="step", ylabel="weighted loss", title="losses")
-    axes[0, 0].legend(ncol=2, fontsize=10)
+    axes[0, 0].legend(ncol=3, fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2))  # not over the curves
     axes[0, 1].plot(steps, [row["mr_correlation"] for row in rows], label="correlation with the MR")
     axes[0, 1].plot(steps, [row["bone_ratio"] for row in rows], label="bone, fake over real", linestyle="--")
     axes[0, 1].axhline(1, color="0.6", linewidth=1)

@@ -3,12 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from notebook_code import defined_in
 from torch import nn
 
-from mrctlib.models.adaptation import AdversarialUNet, DomainClassifier, reverse_gradient
-from mrctlib.models.segmentation import UNet
-from mrctlib.runtime import InputError
+from mrctlib.course.exercises.lecture8 import reverse_gradient
+from mrctlib.course.networks.segmentation import UNet
 from mrctlib.training.supervised import fit, predict
+
+DomainClassifier, AdversarialUNet, _ = defined_in(
+    "lectures/08_gans_in_medicine.ipynb", "DomainClassifier", "AdversarialUNet", "reverse_gradient"
+)
 
 
 def test_forwards_nothing_changes_and_backwards_the_gradient_turns_round():
@@ -86,7 +90,7 @@ def test_the_adversary_alone_pulls_on_the_features_in_the_opposite_sense(unet):
 
 
 def test_other_numbers_of_channels_are_refused(unet):
-    with pytest.raises(InputError, match="3 channels"):
+    with pytest.raises(ValueError, match="too many values"):
         AdversarialUNet(unet, 0.1)(torch.randn(1, 3, 24, 20))
 
 

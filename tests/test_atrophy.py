@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrctlib.data.phantom import BRAIN, draw_patient
+from mrctlib.phantom.head import BRAIN, draw_patient
 from mrctlib.runtime import InputError
 
 SHAPE = (48, 48, 36)

@@ -2,8 +2,8 @@
 
 import torch
 
-from mrctlib.data.brains import SHAPE, SPACING_MM, draw_brains
-from mrctlib.data.phantom import draw_patient
+from mrctlib.course.brains import SHAPE, SPACING_MM, draw_brains
+from mrctlib.phantom.head import draw_patient
 
 
 def test_images_and_truth_lie_on_each_other():

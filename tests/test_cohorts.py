@@ -1,11 +1,15 @@
 """Cohorts: finding cases, splitting patients, slices and the way to and from a window."""
 
+import os
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
 
-from mrctlib.data import cohorts
-from mrctlib.data.cohorts import Case, find_cases, slice_set, split_cases, unpaired_batch, unpaired_halves
+from mrctlib.data.cohorts import Case, find_cases, split_cases, unpaired_halves
+from mrctlib.data.slices import slice_set
 from mrctlib.data.volumes import Volume, write_volume
 from mrctlib.runtime import InputError
 
@@ -17,8 +21,63 @@ def test_cases_are_found_by_name_and_a_single_one_counts(cohort, cases):
 
 @pytest.mark.parametrize("make", [lambda p: p / "missing", lambda p: p])
 def test_no_cases_is_said(tmp_path, make):
-    with pytest.raises(InputError, match=str(tmp_path)):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         find_cases(make(tmp_path))
+
+
+def test_cases_are_found_levels_down_and_two_of_one_name_are_not_mixed(cases, tmp_path):
+    for region in ("brain", "pelvis"):
+        case = tmp_path / "data" / "Task1" / region / f"1{region[0].upper()}A001"
+        case.mkdir(parents=True)
+        shutil.copy(cases[0].path("mr"), case)
+        (case.parent / "overview").mkdir()
+        for name in (f"{case.name}_train.png", "1_brain_train.xlsx"):
+            (case.parent / "overview" / name).write_bytes(b"not an image of a patient")
+    for start in ("data", "data/Task1"):
+        assert [case.name for case in find_cases(tmp_path / start)] == ["1BA001", "1PA001"]
+    for start in ("data/Task1/pelvis", "data/Task1/pelvis/1PA001"):
+        assert [case.name for case in find_cases(tmp_path / start)] == ["1PA001"]
+    (case.parent / case.name).rename(case.parent / "1BA001")
+    with pytest.raises(InputError, match="2 cases are called 1BA001"):
+        find_cases(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["mr.mhd", "mr.nrrd", "1.dcm"])
+def test_cases_in_another_format_are_named(tmp_path, name):
+    (tmp_path / "cohort" / "case").mkdir(parents=True)
+    (tmp_path / "cohort" / "case" / name).write_bytes(b"something")
+    with pytest.raises(InputError, match=f"cohort: no cases in it.* {name} is .*, not NIfTI; convert it"):
+        find_cases(tmp_path / "cohort")
+    with pytest.raises(InputError, match=f"has no mr.nii.gz; {name} is .*, not NIfTI"):
+        Case(tmp_path / "cohort" / "case").volume("mr")
+
+
+def test_a_case_of_synthrad2025_is_the_same_as_in_nifti(cases, tmp_path):
+    itk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed, and only it reads .mha")
+    case = tmp_path / "Task1" / "AB" / "1ABA005"
+    case.mkdir(parents=True)
+    for kind in ("mr", "ct", "mask"):
+        itk.WriteImage(itk.ReadImage(str(cases[0].path(kind))), str(case / f"{kind}.mha"), True)
+    (found,) = find_cases(tmp_path)
+    assert found.name == "1ABA005"
+    for new, old in zip(found.pair()[:2], cases[0].pair()[:2], strict=True):
+        np.testing.assert_array_equal(new.data, old.data)
+        np.testing.assert_allclose(new.affine, old.affine, atol=1e-5)
+    np.testing.assert_array_equal(found.pair()[2], cases[0].pair()[2])
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_and_said(cohort, tmp_path, monkeypatch, capsys):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    (tmp_path / "cohort" / "lost+found").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "lost" not in str(path) and allowed(path, mode))
+    assert len(find_cases(tmp_path / "cohort")) == 6
+    assert "lost+found: permission denied; it is left out" in capsys.readouterr().err
+
+
+def test_a_case_is_called_as_its_folder_also_from_inside(cases, monkeypatch):
+    monkeypatch.chdir(cases[0].folder)
+    assert Case(Path(".")).name == cases[0].name
 
 
 def test_patients_are_split_not_slices(cases):
@@ -41,62 +100,6 @@ def test_cases_with_one_image_are_used_for_it(cases, tmp_path):
     assert only_ct in for_ct and only_ct not in for_mr and len(for_mr) == 2
 
 
-def test_slices_are_normalised_centred_and_not_empty(cases):
-    slices = slice_set(cases[:2], "ct", spacing=6.4, size=32)
-    assert slices.images.shape == slices.depths.shape == (len(slices), 1, 32, 32)
-    assert slices.images.min() >= -1 and slices.images.max() <= 1
-    assert (slices.images[~slices.masks] == -1).all()
-    assert set(slices.patients.tolist()) == {0, 1}
-    assert slices.heights.min() >= 0 and slices.heights.max() <= 1
-    # Slices next to a window's edge lose body; whole slices keep at least the share asked for.
-    assert slices.masks.flatten(1).float().mean(1).min() > 0.04
-
-
-def test_depth_is_the_distance_to_the_surface():
-    mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
-    mask[..., 2:7, 2:7] = True
-    depth = cohorts.depth_below_surface(mask, spacing=2.0)[0, 0]
-    assert depth[4, 4] == 6 and depth[2, 4] == 2 and depth[0, 0] == 0
-
-
-@pytest.mark.parametrize("size", [8, 21, 40])
-@pytest.mark.parametrize("middle", [(3, 3), (10, 12), (19, 2)])
-def test_cut_and_paste_are_inverse_where_the_window_saw(size, middle):
-    stack = torch.randn(2, 1, 20, 24)
-    window = cohorts.cut_about(stack, middle, size, fill=-9)
-    assert window.shape == (2, 1, size, size)
-    assert (window[..., size // 2, size // 2] == stack[..., middle[0], middle[1]]).all()
-    back = cohorts.paste_about(window, middle, stack.shape[-2:], fill=-9)
-    assert back.shape == stack.shape and torch.equal(back[back != -9], stack[back != -9])
-    if size == 40:
-        assert (back != -9).float().mean() > 0.5
-
-
-def test_batches_match_heights_and_repeat_with_the_seed(cases):
-    mr, ct = (slice_set(cases, kind, 6.4, 32) for kind in ("mr", "ct"))
-    i, j = unpaired_batch(mr, ct, 8, torch.Generator().manual_seed(0))
-    again = unpaired_batch(mr, ct, 8, torch.Generator().manual_seed(0))
-    assert torch.equal(i, again[0]) and torch.equal(j, again[1]) and len(set(i.tolist())) == 8
-    assert (mr.heights[i] - ct.heights[j]).abs().max() < 0.06
-    _, loose = unpaired_batch(mr, ct, 8, torch.Generator().manual_seed(0), matched=False)
-    assert (mr.heights[i] - ct.heights[loose]).abs().max() > 0.06
-
-
-def test_fewer_slices_than_a_batch(cases):
-    mr = slice_set(cases[:1], "mr", 6.4, 32)
-    with pytest.raises(InputError, match="fewer than a batch"):
-        unpaired_batch(mr, mr, 1000, torch.Generator())
-
-
-def test_the_typical_body_is_the_mean_of_its_cells(cases):
-    slices = slice_set(cases, "ct", 6.4, 32)
-    drawn = cohorts.draw_typical(cohorts.typical_body(slices), slices.heights, slices.depths)
-    assert (drawn[~slices.masks] == -1).all()
-    assert float((drawn - slices.images)[slices.masks].mean().abs()) < 1e-3
-    spread, left = slices.images[slices.masks].std(), (drawn - slices.images)[slices.masks].std()
-    assert left < 0.9 * spread
-
-
 def test_a_mask_is_found_where_none_is_given(cases, tmp_path):
     case = Case(tmp_path / "no_mask")
     mr, _, given = cases[0].pair()
@@ -105,8 +108,11 @@ def test_a_mask_is_found_where_none_is_given(cases, tmp_path):
     assert 2 * (found & given).sum() / (found.sum() + given.sum()) > 0.85
 
 
-@pytest.mark.parametrize("kind", ["empty mask", "other grid", "constant MR", "no CT"])
-def test_bad_cases_name_the_file(cases, tmp_path, kind):
+@pytest.mark.parametrize(
+    "kind", ["empty mask", "other grid", "constant MR", "no CT", "CT + 1024", "CT + 1024, no mask"]
+)
+@pytest.mark.parametrize("read", ["pair", "slices"])
+def test_bad_cases_name_the_file(cases, tmp_path, kind, read):
     mr, ct, body = cases[0].pair()
     folder = tmp_path / "bad"
     mask = mr.like(body)
@@ -116,10 +122,14 @@ def test_bad_cases_name_the_file(cases, tmp_path, kind):
         mr = mr.like(np.ones_like(mr.data))
     if kind == "other grid":
         ct = Volume(ct.data[1:], ct.affine)
+    if "1024" in kind:
+        ct = ct.like((ct.data + 1024).clip(0))
     for name, volume in {"mr": mr, "ct": ct, "mask": mask}.items():
-        if not (kind == "no CT" and name == "ct"):
+        if not (kind == "no CT" and name == "ct") and not ("no mask" in kind and name == "mask"):
             write_volume(volume, folder / f"{name}.nii.gz")
     with pytest.raises(InputError, match="bad") as error:
-        Case(folder).pair()
-        slice_set([Case(folder)], "mr", 6.4, 32)
+        if read == "pair":
+            Case(folder).pair()
+        else:
+            slice_set([Case(folder)], "mr" if kind in ("empty mask", "constant MR") else "ct", 6.4, 32)
     assert "\n" not in str(error.value)

@@ -6,10 +6,10 @@ import pytest
 from matplotlib import pyplot as plt
 
 from mrctlib import cli
-from mrctlib.data.phantom import write_cohort
+from mrctlib.course import comparison
+from mrctlib.course.comparison import GENERATORS, compare, drifted, methods, run, summary
+from mrctlib.phantom.head import write_cohort
 from mrctlib.runtime import InputError, tier
-from mrctlib.training import comparison
-from mrctlib.training.comparison import GENERATORS, compare, drifted, methods, run, summary
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,15 @@ def ten(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setenv("MRCT_TIER", "cpu")
+
+
+def test_what_gpus_made_of_it_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "files", lambda name: tmp_path)
+    assert comparison.on_gpus() == []
+    (tmp_path / "results" / "gpu").mkdir(parents=True)
+    for card in ("T4", "L4"):
+        (tmp_path / "results" / "gpu" / f"{card}.json").write_text(json.dumps({"card": card}))
+    assert [result["card"] for result in comparison.on_gpus()] == ["L4", "T4"]
 
 
 @pytest.mark.parametrize("generator", GENERATORS)

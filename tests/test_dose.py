@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from mrctlib import dose, metrics
-from mrctlib.data.phantom import FIELD_OF_VIEW_MM, draw_patient
+from mrctlib.course.comparison import of_beams
+from mrctlib.phantom.head import FIELD_OF_VIEW_MM, draw_patient
 from mrctlib.runtime import InputError
 
 ANGLES = pytest.mark.parametrize("angle", [0.0, 30.0, 45.0, 90.0, 123.0, 180.0, 270.0])
@@ -100,10 +101,16 @@ def test_stopping_power_by_hand():
 # The path, against closed forms
 
 
+def path_of(density: np.ndarray, spacing: tuple[float, ...], angle: float = 0.0) -> np.ndarray:
+    """How many mm of water the beam has passed at each pixel's centre, an array as the slice `density`."""
+    beam = dose.Beam(density.shape, spacing, angle)
+    return beam.scatter(beam.depth(density))
+
+
 @pytest.mark.parametrize(("angle", "axis", "flip"), [(0, 0, False), (90, 1, False), (180, 0, True), (270, 1, True)])
 @pytest.mark.parametrize(("spacing", "tolerance"), [((2.0, 2.0), 1e-9), ((2.0, 1.5), 0.04)])
 def test_depth_in_a_box_of_water_is_the_distance_to_its_face(angle, axis, flip, spacing, tolerance):
-    path = dose.water_equivalent_path(np.ones((10, 13)), spacing, angle)
+    path = path_of(np.ones((10, 13)), spacing, angle)
     index = np.arange(path.shape[axis])
     depth = ((index[::-1] if flip else index) + 0.5) * spacing[axis]
     expected = np.broadcast_to(depth[:, None] if axis == 0 else depth, path.shape)
@@ -112,7 +119,7 @@ def test_depth_in_a_box_of_water_is_the_distance_to_its_face(angle, axis, flip, 
 
 def test_two_layers_add_up():
     density = np.concatenate([np.full((4, 9), 0.25), np.full((6, 9), 1.75)])
-    path = dose.water_equivalent_path(density, (3.0, 3.0))
+    path = path_of(density, (3.0, 3.0))
     np.testing.assert_allclose(path[3], 3.5 * 3 * 0.25)
     np.testing.assert_allclose(path[4], 4 * 3 * 0.25 + 0.5 * 3 * 1.75)
     np.testing.assert_allclose(path[-1], 4 * 3 * 0.25 + 5.5 * 3 * 1.75)
@@ -122,7 +129,7 @@ def test_two_layers_add_up():
 def test_behind_a_disc_stands_the_chord(angle):
     spacing, radius, centre = 1.0, 30.0, (4.0, -3.0)
     density = disc(121, spacing, radius, centre)
-    path = dose.water_equivalent_path(density, (spacing, spacing), angle)
+    path = path_of(density, (spacing, spacing), angle)
     x, y = np.meshgrid(*[(np.arange(121) - 60) * spacing] * 2, indexing="ij")
     x, y, turn = x - centre[0], y - centre[1], math.radians(angle)
     along, across = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
@@ -140,7 +147,7 @@ def test_pixels_need_not_be_square():
     coarse = fine.reshape(120, 60, 2).mean(axis=2)  # pixels of 1 x 2 mm
     for angle in (0.0, 35.0, 90.0):
         one, two = (
-            dose.water_equivalent_path(density, spacing, angle)[50:70, middle].mean()
+            path_of(density, spacing, angle)[50:70, middle].mean()
             for density, spacing, middle in ((fine, (1, 1), slice(50, 70)), (coarse, (1, 2), slice(25, 35)))
         )
         assert one == pytest.approx(two, abs=0.2)
@@ -149,20 +156,16 @@ def test_pixels_need_not_be_square():
 
 def test_turning_slice_and_beam_together_changes_nothing():
     density = np.random.default_rng(0).uniform(0, 2, (24, 24))
-    path = dose.water_equivalent_path(density, (2, 2), 20.0)
+    path = path_of(density, (2, 2), 20.0)
     # np.rot90 carries +axis 0 to +axis 1, as 90 degrees do.
-    turned = dose.water_equivalent_path(np.rot90(density), (2, 2), 110.0)
+    turned = path_of(np.rot90(density), (2, 2), 110.0)
     np.testing.assert_allclose(np.rot90(path), turned, atol=1e-9)
-    assert np.abs(path - dose.water_equivalent_path(density, (2, 2), 110.0)).max() > 1
+    assert np.abs(path - path_of(density, (2, 2), 110.0)).max() > 1
 
 
 def test_a_volume_is_its_slices():
     density = np.random.default_rng(1).uniform(0, 2, (12, 10, 3))
-    volume = dose.water_equivalent_path(density, (2, 1, 5), 33.0)
-    for index in range(3):
-        plane = dose.water_equivalent_path(density[..., index], (2, 1), 33.0)
-        np.testing.assert_array_equal(volume[..., index], plane)
-    # So for the dose and the range: a volume whose target lies in one slice alone.
+    # A volume whose target lies in one slice alone.
     ct = np.where(density > 1, 0.0, 300.0)
     mask, target = np.ones(ct.shape, bool), np.zeros(ct.shape, bool)
     target[5:8, 4:7, 1] = True
@@ -252,15 +255,15 @@ def test_the_difference_of_dose_by_hand():
 def test_outside_the_mask_nothing_counts():
     ct, mask, target = box()
     sct = np.where(mask, ct + 100, ct)
-    expected = dose.evaluate(ct, sct, mask, target, (2, 2))
+    expected = of_beams(ct, sct, mask, target, (2, 2))
     assert expected["range_worst_mm"] > 1
     couch = [np.where(mask, image, junk) for image, junk in ((ct, np.nan), (sct, 1200))]
-    assert dose.evaluate(*couch, mask, target, (2, 2)) == expected
+    assert of_beams(*couch, mask, target, (2, 2)) == expected
 
 
 def test_a_perfect_ct_has_no_error():
     ct, mask, target = water_head()
-    assert set(dose.evaluate(ct, ct, mask, target, (2, 2)).values()) == {0.0}
+    assert set(of_beams(ct, ct, mask, target, (2, 2)).values()) == {0.0}
 
 
 def test_the_central_target_is_a_ball_about_the_deepest_point():
@@ -320,7 +323,7 @@ def test_the_same_mae_behind_the_sinuses_of_a_head():
     bone, noise = (dose.dose_difference(ct, sct, **from_the_front)[target].mean() for sct in (filled, noisy))
     assert bone < -5 and abs(bone) > 50 * abs(noise) > 0
     # The same error, and beams that do not cross it.
-    elsewhere = dose.evaluate(ct, filled, mask, dose.central_target(mask, spacing), spacing)
+    elsewhere = of_beams(ct, filled, mask, dose.central_target(mask, spacing), spacing)
     assert elsewhere["range_worst_mm"] < 0.5 and abs(elsewhere["dose_target_percent"]) < 0.5
 
 
@@ -350,10 +353,6 @@ def test_bad_input_is_named():
     line = np.ones(5)
     with pytest.raises(InputError, match="neither a slice"):
         dose.range_error(line, line, line, line, (1,))
-    with pytest.raises(InputError, match="neither a slice"):
-        dose.water_equivalent_path(line, (1,))
-    with pytest.raises(InputError, match="NaN or infinity"):
-        dose.water_equivalent_path(nan, (2, 2))
     with pytest.raises(InputError, match="the mask is empty"):
         dose.central_target(mask * 0, (2, 2))
     with pytest.raises(InputError, match="radius"):

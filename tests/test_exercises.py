@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from mrctlib import exercises
-from mrctlib.exercises import Exercise, Question, Verdict, check, exercise, find, is_open, question, reveal
+from mrctlib.course.exercises import core as exercises
+from mrctlib.course.exercises.core import Exercise, Question, Verdict, check, exercise, find, is_open, question, reveal
 from mrctlib.runtime import InputError
 
 
@@ -189,6 +190,38 @@ def test_an_error_is_one_line_with_the_students_own_line(toy):
     assert message.startswith("Line ") and "\n" not in message
     assert ", `broken = real @ fake  # the line to be shown`, raises RuntimeError: " in message
     assert message.endswith("(Tried with real: shape (2, 3), fake: shape (2, 3).)")
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, Stopped])
+def test_the_name_is_bound_whatever_the_answer_raises(toy, kind, capsys):
+    calls = []
+
+    def stops(real, fake):
+        calls.append(kind)
+        raise kind
+
+    assert exercise("toy.mean")(stops) is mean_difference
+    assert f"`raise kind`, raises {kind.__name__}. Later cells use the course's own version" in capsys.readouterr().out
+    assert len(calls) == 1, "the stop button is pressed once"
+
+
+@pytest.mark.parametrize("given", [np.array(["a", "b", "c"]), np.array([1, None, "c"]), x.to_sparse(), x.to("meta")])
+def test_an_answer_that_cannot_be_compared_is_wrong_all_the_same(given):
+    verdict = check(of(lambda a: x if isinstance(given, torch.Tensor) else x.numpy(), lambda: 1), lambda a: given)
+    assert verdict.status == "wrong" and " raises " in verdict.message and "\n" not in verdict.message
+
+
+def test_functions_without_a_signature_are_called():
+    assert check(of(lambda a, b: a + b, lambda: (torch.randn(3), torch.randn(3))), torch.add).status == "right"
+    assert check(of(lambda a, b: a + b, lambda: (torch.randn(3), torch.randn(3))), torch.sub).status == "wrong"
+
+
+def test_what_is_no_function_is_wrong_in_one_line(toy):
+    assert check(toy, 3).message == "It raises TypeError: 3 is not a callable object."
 
 
 def test_a_wrong_signature_is_one_line(toy):
@@ -420,6 +453,10 @@ def test_a_right_choice_in_any_case(choice, answer):
         ("toy.field", 34, "One layer is missing."),
         ("toy.field", 60, "60 is too small."),
         ("toy.field", 1e3, "1000 is too large."),
+        ("toy.field", 10**400, "inf is too large."),
+        ("toy.field", -(10**400), "-inf is too small."),
+        ("toy.field", torch.zeros(2), "Answer with a number (pixels): tensor([0., 0.]) is something else."),
+        ("toy.field", 3 + 4j, "Answer with a number (pixels): (3+4j) is something else."),
         ("toy.field", "wide", "Answer with a number (pixels): 'wide' is something else."),
         ("toy.field", float("nan"), "Answer with a number (pixels): nan is something else."),
         ("toy.field", None, "Answer with a number (pixels): None is something else."),
@@ -436,6 +473,20 @@ def test_a_wrong_answer_gets_its_hint_or_a_direction(number, choice, name, answe
     assert (verdict.misconception is not None) == (said in find(name).wrong.values())
 
 
+def test_what_breaks_when_it_is_read_is_something_else(number, choice):
+    class Broken:
+        def __float__(self):
+            raise KeyError("no such number")
+
+        __str__ = __repr__ = __float__
+
+    for name in ("toy.field", "toy.choice"):
+        message = check(name, Broken()).message
+        assert message.endswith("is something else.") and "\n" not in message
+    assert len(check("toy.choice", "b" * 10_000).message) < 120
+    assert check("toy.field", 10**5000).message == "inf is too large.", "Python cannot even write it"
+
+
 def test_reveal_of_a_question(number, choice, capsys):
     reveal("toy.field")
     reveal("toy.choice")
@@ -444,6 +495,11 @@ def test_reveal_of_a_question(number, choice, capsys):
 
 
 # Names
+
+
+def test_each_item_knows_the_module_that_declares_it(toy, number):
+    assert exercises.homes["toy.mean"] == exercises.homes["toy.field"] == __name__
+    assert exercises.homes["readers.fooled"] == exercises.homes["limits.private"] == "mrctlib.course.exercises.lecture8"
 
 
 def test_an_unknown_name_lists_near_ones(toy, number):
@@ -472,7 +528,7 @@ def named(items):
 
 @named([*functions, *questions])
 def test_declared_in_its_labs_own_module_with_whole_sentences(item):
-    assert item.name.partition(".")[0] in exercises.labs()
+    assert item.name.count(".") == 1
     hints = [hint for _, hint in item.wrong] if isinstance(item, Exercise) else list(item.wrong.values())
     assert all(hint.rstrip("`)")[-1] in ".?!" for hint in hints), "more words follow a hint: end it with a stop"
     assert len(set(hints)) == len(hints)

@@ -8,12 +8,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from mrctlib import explain
-from mrctlib.models.classifiers import VGG, DenseNet, InceptionNet, LeNet, ResNet
-from mrctlib.models.segmentation import DilatedNetwork, PatchClassifier, UNet, VNet
+from mrctlib.course.networks.classifiers import VGG, BasicBlock, DenseBlock, InceptionBlock, LeNet, average_and_classify
+from mrctlib.course.networks.segmentation import UNet, VNet
 from mrctlib.models.translation import PatchDiscriminator, ResnetGenerator, UnetGenerator
 from mrctlib.runtime import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*hooks:UserWarning", "ignore:Input Tensor:UserWarning")
+
+
+def of_blocks(channels: int, classes: int) -> nn.Sequential:
+    """An inception block and a dense block, as a network."""
+    return nn.Sequential(
+        InceptionBlock(channels, 2, (2, 4), (2, 2), 2), DenseBlock(10, 2, 4), average_and_classify(18, classes)
+    )
+
+
+def residual() -> nn.Sequential:
+    """Two residual blocks, the second at half the size, as a network for images with 2 channels and 3 classes."""
+    return nn.Sequential(BasicBlock(2, 8), BasicBlock(8, 16, 2), average_and_classify(16, 3))
 
 
 class Average(nn.Module):
@@ -77,13 +89,10 @@ METHODS = {
 NETWORKS = {
     "LeNet": (lambda: LeNet(2, 3), (28, 28)),
     "VGG": (lambda: VGG((4, "pool", 6, "pool"), 2, 3), (16, 16)),
-    "InceptionNet": (lambda: InceptionNet(2, 3), (16, 16)),
-    "ResNet": (lambda: ResNet((1, 1), channels=2, classes=3), (16, 16)),
-    "DenseNet": (lambda: DenseNet((1, 1), 4, 2, 3), (16, 16)),
+    "blocks": (lambda: of_blocks(2, 3), (16, 16)),
+    "ResNet": (residual, (16, 16)),
     "UNet": (lambda: Average(UNet(3, 2, 4, 2)), (16, 16)),
     "VNet": (lambda: Average(VNet(3, 2, 2, 2)), (8, 8, 8)),
-    "PatchClassifier": (lambda: PatchClassifier(3, 2, 4), (21, 21)),
-    "DilatedNetwork": (lambda: Average(DilatedNetwork(3, 2, 4)), (16, 16)),
     "ResnetGenerator": (lambda: scored(ResnetGenerator(2, 1)), (16, 16)),
     "UnetGenerator": (lambda: scored(UnetGenerator(2, 2)), (16, 16)),
     "PatchDiscriminator": (lambda: scored(PatchDiscriminator(2, 1)), (32, 32)),
@@ -92,8 +101,6 @@ REFUSED = {  # the methods that a network has no place or no rule for
     "LeNet": {"class_activation_map"},
     "UNet": {"class_activation_map"},
     "VNet": {"class_activation_map", "deconvnet", "guided_backprop", "guided_grad_cam"},
-    "PatchClassifier": {"class_activation_map"},
-    "DilatedNetwork": {"class_activation_map"},
     "ResnetGenerator": {"class_activation_map", "deconvnet", "guided_backprop", "guided_grad_cam"},
     "UnetGenerator": {"class_activation_map", "deconvnet", "guided_backprop", "guided_grad_cam"},
     "PatchDiscriminator": {"class_activation_map", "deconvnet", "guided_backprop", "guided_grad_cam"},
@@ -101,7 +108,7 @@ REFUSED = {  # the methods that a network has no place or no rule for
 CASES = {
     "2-D": (lambda: Small(2), (17, 22)),
     "3-D": (lambda: Small(3), (9, 11, 10)),
-    "ResNet": (lambda: ResNet((1, 1), channels=2, classes=3), (18, 20)),
+    "ResNet": (residual, (18, 20)),
 }
 
 
@@ -305,7 +312,7 @@ def test_images_are_left_as_they_were(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_image_is_explained_by_itself(method):
-    model, x = seeded(ResNet, (1, 1), channels=2, classes=3), images(16, 16)
+    model, x = seeded(residual), images(16, 16)
     together = METHODS[method](model, x, TARGETS)
     alone = torch.cat([METHODS[method](model, x[n : n + 1], int(TARGETS[n])) for n in range(3)])
     torch.testing.assert_close(together, alone)

@@ -8,7 +8,7 @@ import scipy.linalg
 import scipy.stats
 import torch
 
-from mrctlib.fidelity import (
+from mrctlib.course.fidelity import (
     class_shares,
     density_and_coverage,
     frechet_distance,

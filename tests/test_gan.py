@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from mrctlib.course.exercises.lab3 import MultiLayerDiscriminator, MultiLayerGenerator
+from mrctlib.course.networks.gan import Discriminator, Generator
 from mrctlib.losses import cross_entropy_gan
-from mrctlib.models.gan import Discriminator, Generator, MultiLayerDiscriminator, MultiLayerGenerator
 
 
 @pytest.mark.parametrize("latent, channels, base", [(64, 3, 32), (10, 1, 8)])

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mrctlib.exercises import check
-from mrctlib.exercises.gans import discriminator_loss, discriminator_step, generator_loss, generator_step
+from mrctlib.course.exercises.core import check
+from mrctlib.course.exercises.lab3 import discriminator_loss, discriminator_step, generator_loss, generator_step
 
 
 def bce_discriminator(real_scores, fake_scores):

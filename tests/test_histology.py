@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrctlib.data import histology
-from mrctlib.data.histology import (
+from mrctlib.course import histology
+from mrctlib.course.histology import (
     CENTRE,
     PARTS,
     STAINS,

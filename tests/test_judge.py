@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mrctlib.data.digits import embedded_digits
-from mrctlib.fidelity import frechet_distance
-from mrctlib.models.classifiers import conv_bn_relu
+from mrctlib.course.digits import embedded_digits
+from mrctlib.course.fidelity import frechet_distance
+from mrctlib.course.judge import DigitJudge, train_judge
+from mrctlib.course.networks.classifiers import conv_bn_relu
 from mrctlib.runtime import Tier
-from mrctlib.training.judge import DigitJudge, train_judge
 from mrctlib.training.supervised import accuracy
 
 CPU = Tier("cpu", torch.device("cpu"))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mrctlib.data.lesions import BOX, FINDINGS, SHAPE, draw_lesion_slices
-from mrctlib.data.phantom import draw_patient
+from mrctlib.course.lesions import BOX, FINDINGS, SHAPE, draw_lesion_slices
+from mrctlib.phantom.head import draw_patient
 
 
 @pytest.fixture(scope="module")

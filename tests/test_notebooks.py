@@ -2,6 +2,9 @@
 
 nbval compares the cells that carry NBVAL_CHECK_OUTPUT; the assertions in the notebooks fail when nothing was learned.
 The kernel's memory and the whole time are held to what Binder gives.
+
+And every notebook at the sizes of the `gpu` tier, on the CPU, with trainings of two steps: to find crashes alone. There
+and only there Python strips the assertions (`PYTHONOPTIMIZE`), since nothing is learned in two steps.
 """
 
 import os
@@ -14,6 +17,8 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted([*ROOT.glob("lectures/*.ipynb"), *ROOT.glob("labs/*.ipynb")])
@@ -89,6 +94,54 @@ def test_a_hungry_notebook_is_stopped(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(AssertionError, match="MemoryError"):
         run_notebook(hungry, "embedded", tmp_path / "run")
+
+
+# Those that name no size for a GPU are the same at every tier, and `test_notebook` runs them.
+SIZED = [path for path in NOTEBOOKS if "tier()" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in SIZED])
+def test_gpu_sizes_run(path, tmp_path):
+    run_at_gpu_sizes(path, tmp_path)
+
+
+def test_gpu_sizes_are_run_without_assertions_and_with_few_steps(tmp_path):
+    asks = "import os\nassert False\nfrom mrctlib.runtime import at_most, tier\nprint(tier().name, at_most(1000))"
+    path = tmp_path / "asks.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(asks)]), path)
+    cell = run_at_gpu_sizes(path, tmp_path).cells[-1]
+    assert cell.outputs[0].text == "gpu 2\n"
+
+
+def test_a_crash_at_gpu_sizes_is_found(tmp_path):
+    path = tmp_path / "breaks.ipynb"
+    crash = "from mrctlib.runtime import tier\n1 / (tier().name == 'cpu')"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(crash)]), path)
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        run_at_gpu_sizes(path, tmp_path)
+
+
+# Where a training has two steps, two rows of its history are all that there can be.
+LOOK_AFTER_EACH_STEP = """
+from mrctlib.training.loop import Training
+def look_after_each_step(training, *args, begin=Training.__init__, **options):
+    begin(training, *args, **options | {"watch_every": 1})
+
+Training.__init__ = look_after_each_step
+"""
+
+
+def run_at_gpu_sizes(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """Execute a notebook in `folder` at the sizes of the `gpu` tier, on the CPU, with two steps for each training."""
+    few = {"MRCT_TIER": "gpu", "MRCT_STEPS": "2", "MRCT_DATA": "embedded", "CUDA_VISIBLE_DEVICES": ""}
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(LOOK_AFTER_EACH_STEP))
+    started = time.monotonic()
+    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}})
+    done = client.execute(env=os.environ | few | {"PYTHONOPTIMIZE": "1"})
+    print(f"\n{path.stem} at gpu sizes, 2 steps for each training: {time.monotonic() - started:.0f} s")
+    return done
 
 
 def run_notebook(path: Path, data: str, folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Colab and Binder, as far as they can be tried from afar; `make test-colab` goes further, with Colab's versions."""
+"""Colab, Binder, macOS and Windows, as far as they can be tried from afar.
+
+`make test-colab` goes further, with Colab's versions. What the workflow does on macOS and Windows is run here, on
+whatever this machine is; only the workflow itself says whether it works there.
+"""
 
 import re
 import subprocess
@@ -8,9 +12,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from mrctlib.cli import main
+from mrctlib.training.checkpoints import read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted([*ROOT.glob("lectures/*.ipynb"), *ROOT.glob("labs/*.ipynb")])
@@ -64,3 +72,41 @@ def test_binder_finds_what_the_environment_names(recipe):
     assert (environment.parent / options["-c"]).is_file()
     assert (environment.parent / options["-e"] / "pyproject.toml").is_file()
     assert options["--extra-index-url"].endswith("/whl/cpu"), "a CUDA build does not fit on Binder"
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> dict:
+    """The job for macOS and Windows."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+    return workflow["jobs"]["elsewhere"]
+
+
+def test_macos_and_windows_have_a_job_with_tests_that_exist(elsewhere):
+    assert elsewhere["strategy"]["matrix"]["os"] == ["macos-latest", "windows-latest"]
+    told = "\n".join(step.get("run", "") for step in elsewhere["steps"])
+    files = re.findall(r"tests/\w+\.py", told)
+    assert len(files) > 8 and all((ROOT / file).is_file() for file in files)
+    for file in files:
+        text = (ROOT / file).read_text("utf-8")
+        assert not re.search(r"torch\.distributed\.run|os\.kill|/proc/", text), f"{file} needs Linux"
+
+
+def test_what_the_job_runs_on_the_command_line_works(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in elsewhere["env"].items():
+        monkeypatch.setenv(name, value)
+    (step,) = (step["run"] for step in elsewhere["steps"] if step.get("name") == "The command line")
+    for line in step.splitlines():
+        program, *arguments = line.split()
+        assert program == "mrct" and main(arguments) == 0, line
+    assert (tmp_path / "scores" / "metrics.csv").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of mapped files here")
+def test_a_checkpoint_that_was_read_can_be_replaced_on_windows(tmp_path):
+    """There no file can be while some process has it mapped, and safetensors maps what it reads."""
+    path = tmp_path / "checkpoint.safetensors"
+    about = dict.fromkeys(("belongs_to", "notes", "step", "seconds", "history", "scale"), 0)
+    write_checkpoint(path, {"weights": torch.zeros(9)}, about)
+    tensors, _ = read_checkpoint(path)
+    assert len(tensors["weights"]) == 9 and str(path) not in Path("/proc/self/maps").read_text()

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mrctlib import plots
+from mrctlib.course.widgets import View, slider, volume_viewer
 from mrctlib.data.volumes import Volume
-from mrctlib.widgets import View, slider, volume_viewer
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -2,22 +2,24 @@
 
 import pytest
 import torch
+from notebook_code import defined_in
 from torch import nn
 
-from mrctlib.models.segmentation import (
-    DilatedNetwork,
-    PatchClassifier,
-    UNet,
-    VNet,
-    all_convolutional,
-    sliding_window,
+from mrctlib.course.networks.segmentation import UNet, VNet
+
+PatchClassifier, sliding_window, all_convolutional, DilatedNetwork = defined_in(
+    "lectures/03_from_images_to_voxels.ipynb",
+    "PatchClassifier",
+    "sliding_window",
+    "all_convolutional",
+    "DilatedNetwork",
 )
 
 
 @pytest.mark.parametrize(
     "network",
-    [DilatedNetwork(4, 2, 6), UNet(4, 2, 4, 2), UNet(4, 2, 4, 3, skips=False), VNet(4, 2, 4, 2, dims=2)],
-    ids=["dilated", "u-net", "no skips", "v-net"],
+    [UNet(4, 2, 4, 2), UNet(4, 2, 4, 3, skips=False), VNet(4, 2, 4, 2, dims=2)],
+    ids=["u-net", "no skips", "v-net"],
 )
 def test_every_pixel_gets_a_score_for_every_class(network):
     out = network(torch.randn(2, 2, 32, 24))
@@ -26,15 +28,18 @@ def test_every_pixel_gets_a_score_for_every_class(network):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
+def test_the_dilated_network_keeps_the_size():
+    assert DilatedNetwork(4, 6)(torch.randn(2, 1, 32, 24)).shape == (2, 4, 32, 24)
+
+
 def test_v_net_takes_volumes():
     assert VNet(3, 1, 4, 2)(torch.randn(2, 1, 8, 16, 12)).shape == (2, 3, 8, 16, 12)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_sliding_window_and_the_all_convolutional_network_are_the_same(channels):
+def test_the_sliding_window_and_the_all_convolutional_network_are_the_same():
     torch.manual_seed(0)
-    network = PatchClassifier(4, channels, base=8).eval()
-    image = torch.randn(channels, 40, 33)
+    network = PatchClassifier(4, base=8).eval()
+    image = torch.randn(1, 40, 33)
     with torch.no_grad():
         slow = sliding_window(network, image, network.window)
         fast = all_convolutional(network, 9)(image[None])[0]
@@ -70,6 +75,7 @@ def test_the_dilated_network_sees_as_far_as_its_dilations_say():
 
 
 def test_skips_are_what_makes_the_difference():
+    torch.manual_seed(0)
     with_skips, without = UNet(2, base=4, depth=2), UNet(2, base=4, depth=2, skips=False)
     assert sum(p.numel() for p in without.parameters()) < sum(p.numel() for p in with_skips.parameters())
     for network in (with_skips, without):

@@ -2,20 +2,23 @@
 
 import pytest
 import torch
+from notebook_code import defined_in
 from torch import nn
 
-from mrctlib.models.sequences import (
-    KINDS,
-    CausalConvolution,
-    DilatedReader,
-    LstmCell,
-    RnnCell,
-    SequenceClassifier,
-    dilated_reach,
-    layers_to_reach,
-    taught_cell,
+from mrctlib.runtime import seed_everything
+
+NOTEBOOK = "lectures/02_sequences.ipynb"
+CausalConvolution, DilatedReader, dilated_reach, layers_to_reach = defined_in(
+    NOTEBOOK, "CausalConvolution", "DilatedReader", "dilated_reach", "layers_to_reach"
 )
-from mrctlib.runtime import InputError, seed_everything
+LstmCell, RnnCell, SequenceClassifier, lstm_reader, taught = defined_in(
+    NOTEBOOK, "LstmCell", "RnnCell", "SequenceClassifier", "lstm_reader", "taught"
+)
+READERS = {
+    "rnn": lambda: nn.RNN(3, 5, batch_first=True),
+    "lstm": lambda: lstm_reader(3, 5),
+    "dilated": lambda: DilatedReader(3, 5, layers=3),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +50,10 @@ def test_lstm_cell_agrees_with_torch():
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM])
-def test_a_taught_cell_unrolled_is_torchs_layer(layer):
+@pytest.mark.parametrize(("layer", "cell"), [(nn.RNN, RnnCell), (nn.LSTM, LstmCell)])
+def test_a_taught_cell_unrolled_is_torchs_layer(layer, cell):
     reader = layer(4, 6, batch_first=True)
-    cell = taught_cell(reader)
+    cell = taught(cell(4, 6), reader)
     x = torch.randn(2, 30, 4)
     expected, _ = reader(x)
     h, c = torch.zeros(2, 6), torch.zeros(2, 6)
@@ -75,11 +78,11 @@ def test_gates_are_what_they_are_called():
 
 def test_forget_bias_starts_at_one():
     assert LstmCell(2, 3).w.bias.view(4, 3)[1].tolist() == [1, 1, 1]
-    assert taught_cell(SequenceClassifier("lstm", 2, 3, 2).reader).w.bias.view(4, 3)[1].tolist() == [1, 1, 1]
+    assert taught(LstmCell(2, 3), lstm_reader(2, 3)).w.bias.view(4, 3)[1].tolist() == [1, 1, 1]
 
 
 def test_memory_opens_the_forget_gate_and_closes_the_input_gate():
-    cell = taught_cell(SequenceClassifier("lstm", 2, 500, 2, memory=101).reader)
+    cell = taught(LstmCell(2, 500), lstm_reader(2, 500, memory=101))
     write, keep = cell.w.bias.view(4, 500)[:2]
     torch.testing.assert_close(write, -keep)
     span = keep.exp()  # uniform from 1 to 100
@@ -121,9 +124,9 @@ def test_reach_of_dilated_layers():
         assert layers == 0 or dilated_reach(layers - 1) < steps
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", READERS)
 def test_classifier_answers_from_the_last_state(kind):
-    network = SequenceClassifier(kind, 3, 5, 4, layers=3)
+    network = SequenceClassifier(READERS[kind](), 4)
     x = torch.randn(6, 9, 3)
     states = network.states(x)
     assert states.shape == (6, 9, 5)
@@ -132,17 +135,12 @@ def test_classifier_answers_from_the_last_state(kind):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", READERS)
 def test_no_state_knows_the_future(kind):
-    network = SequenceClassifier(kind, 3, 5, 4, layers=3)
+    network = SequenceClassifier(READERS[kind](), 4)
     x = torch.randn(2, 12, 3)
     changed = x.clone()
     changed[:, 8:] += 1
     before, after = network.states(x), network.states(changed)
     torch.testing.assert_close(before[:, :8], after[:, :8])
     assert not torch.allclose(before[:, 8], after[:, 8])
-
-
-def test_unknown_kind_is_refused():
-    with pytest.raises(InputError, match="choose one of rnn, lstm, dilated"):
-        SequenceClassifier("gru", 1, 2, 2)

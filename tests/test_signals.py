@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from mrctlib.data.signals import (
+from mrctlib.course.lecture2 import (
     CLUE_SECONDS,
     DIRECTIONS,
     RHYTHMS,

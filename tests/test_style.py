@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from notebook_code import defined_in
 
-from mrctlib.models.features import FeatureNetwork, VggMaps, local_vgg
-from mrctlib.style import content_loss, gram, paint, style_loss, total_variation
+from mrctlib.course.lecture7 import VggMaps, local_vgg
+
+content_loss, gram, style_loss, total_variation, FeatureNetwork, paint = defined_in(
+    "lectures/07_image_to_image.ipynb",
+    *("content_loss", "gram", "style_loss", "total_variation", "FeatureNetwork", "paint"),
+)
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from notebook_code import defined_in
 from torch import nn
 
-from mrctlib.models.segmentation import UNet
-from mrctlib.runtime import InputError
-from mrctlib.training.tiles import mirror_padded, predict_in_tiles, predict_whole
+from mrctlib.course.networks.segmentation import UNet
+
+mirror_padded, predict_in_tiles, predict_whole = defined_in(
+    "labs/06_segmentation_with_pix2pix.ipynb", "mirror_padded", "predict_in_tiles", "predict_whole"
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,5 +72,5 @@ def test_mirrored_repeats_no_edge_and_fills_whole_tiles():
 
 
 def test_an_image_smaller_than_its_mirror_image_is_refused(network):
-    with pytest.raises(InputError, match="20 x 20 is too small for tiles of 16 and a margin of 24"):
+    with pytest.raises(RuntimeError, match="size should be less than the corresponding input dimension"):
         predict_in_tiles(network, torch.zeros(1, 20, 20), 16, 24)

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from mrctlib.data.volumes import (
     Volume,
     body_mask,
+    check_hu,
     check_same_grid,
     denormalise_ct,
     normalise_ct,
@@ -28,6 +30,7 @@ from mrctlib.data.volumes import (
     resample_like,
     write_volume,
 )
+from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import InputError
 
 AXES = ["".join(a) for order in itertools.permutations(["LR", "PA", "IS"]) for a in itertools.product(*order)]
@@ -188,12 +191,11 @@ def test_existing_file_is_kept_unless_forced(tmp_path):
 def test_full_disk_leaves_the_old_file_and_no_rest(name, tmp_path, monkeypatch):
     old = save(tmp_path / name, np.zeros((2, 3, 4), np.float32)).read_bytes()
 
-    def half_way(self: Path, content: bytes) -> None:
-        with open(self, "wb") as file:
-            file.write(content[: len(content) // 2])
+    def half_way(self: nib.Nifti1Image, stream) -> None:
+        stream.write(b"half of it")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", half_way)
+    monkeypatch.setattr(nib.Nifti1Image, "to_stream", half_way)
     with pytest.raises(InputError, match="No space left"):
         write_volume(Volume(np.ones((2, 3, 4)), np.eye(4)), tmp_path / name, force=True)
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -262,8 +264,8 @@ def lone_header(folder: Path) -> Path:
 
 
 def locked(folder: Path) -> Path:
-    if os.geteuid() == 0:
-        pytest.skip("root may read every file")
+    if os.name != "posix" or os.geteuid() == 0:
+        pytest.skip("root may read every file, and so may anybody on Windows")
     path = good(folder)
     path.chmod(0)
     return path
@@ -275,7 +277,16 @@ BAD = {
     "missing": (lambda f: f / "bad.nii", "no such file"),
     "name too long": (lambda f: f / ("a" * 300 + ".nii"), "no such file"),
     "folder": (lambda f: f, "is a folder"),
-    "locked": (locked, "could not be read"),
+    "locked": (locked, "permission denied"),
+    "DICOM": (lambda f: text(f, "IM0001", bytes(128) + b"DICM"), "IM0001 is DICOM, not NIfTI; .* with dcm2niix"),
+    "folder of DICOM": (lambda f: text(f, "IM0001", bytes(128) + b"DICM").parent, "is a folder; IM0001 is DICOM"),
+    "MetaImage": (lambda f: text(f, "mr.mha", b"ObjectType = Image"), "MetaImage"),
+    "MetaImage in two files": (
+        lambda f: text(f, "mr.mhd", b"ObjectType = Image"),
+        "MetaImage, not NIfTI; .* SimpleITK",
+    ),
+    "NRRD": (lambda f: text(f, "mr.nrrd", b"NRRD0004"), "NRRD, not NIfTI; .* with SimpleITK"),
+    "metres that are mm": (lambda f: rewrite(good(f), 123, np.array([1], "u1")), "1e.03 x .* mm.; correct the header"),
     "empty": (lambda f: text(f, "bad.nii", b""), "Empty file"),
     "text": (lambda f: text(f, "bad.nii", b"not an image " * 100), "could not be read as NIfTI"),
     "text as gzip": (lambda f: text(f, "bad.nii.gz", b"not an image " * 100), "could not be read as NIfTI"),
@@ -311,6 +322,55 @@ def test_bad_input_is_said_in_one_line(make, says, tmp_path):
     assert re.search(says, refused(make(tmp_path)))
 
 
+@pytest.fixture
+def itk():
+    return pytest.importorskip("SimpleITK", reason="SimpleITK is not installed, and only it reads .mha")
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SLP", "PIR"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+def test_metaimage_is_read_as_nifti_is(axes, dtype, itk, tmp_path):
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(axes))
+    )
+    image = nib.Nifti1Image(np.arange(60).reshape(3, 4, 5).astype(dtype), OBLIQUE).as_reoriented(turn)
+    nib.save(image, tmp_path / "a.nii")
+    # ITK's own arrays are (z, y, x), and its world is LPS.
+    there = itk.GetImageFromArray(np.ascontiguousarray(np.asanyarray(image.dataobj).T))
+    to_lps = np.diag([-1, -1, 1]) @ image.affine[:3, :3]
+    sizes = np.linalg.norm(to_lps, axis=0)
+    there.SetSpacing(sizes.tolist())
+    there.SetDirection((to_lps / sizes).ravel().tolist())
+    there.SetOrigin((np.diag([-1, -1, 1]) @ image.affine[:3, 3]).tolist())
+    itk.WriteImage(there, str(tmp_path / "a.mha"), dtype == "i2")  # one of them compressed
+    expected, volume = read_volume(tmp_path / "a.nii"), read_volume(tmp_path / "a.mha")
+    np.testing.assert_array_equal(volume.data, expected.data)
+    np.testing.assert_allclose(volume.affine, expected.affine, atol=1e-5)
+    assert volume.axes == expected.axes == axes
+    write_volume(volume, tmp_path / "b.nii.gz")
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii.gz").affine, image.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda itk, f: itk.WriteImage(itk.Image(4, 5, itk.sitkInt16), f), "no 3-D volume"),
+        (lambda itk, f: itk.WriteImage(itk.Image([4, 5, 6], itk.sitkVectorUInt8, 3), f), "no 3-D volume"),
+        (lambda itk, f: itk.WriteImage(itk.Image([4, 5, 6], itk.sitkFloat32) * 0 + np.inf, f), "NaN or infinite"),
+        (lambda itk, f: Path(f).write_bytes(b"ObjectType = Image"), "could not be read as MetaImage .Unable to"),
+    ],
+    ids=["2-D", "three numbers a voxel", "infinite", "a line of text"],
+)
+def test_a_bad_metaimage_is_said_in_one_line(make, says, itk, tmp_path):
+    make(itk, str(tmp_path / "bad.mha"))
+    assert re.search(says, refused(tmp_path / "bad.mha"))
+
+
+def test_what_reads_metaimage_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    assert "pip install 'mrctlib[mha]'" in refused(text(tmp_path, "mr.mha", b"ObjectType = Image"))
+
+
 @pytest.mark.parametrize("name", ["bad.nii", "bad.nii.gz"])
 @pytest.mark.parametrize("shape", [(900, 900, 900), (32767, 32767, 32767)])
 def test_a_header_that_claims_too_much_costs_no_memory(name, shape, tmp_path):
@@ -324,6 +384,61 @@ def test_a_header_that_claims_too_much_costs_no_memory(name, shape, tmp_path):
     finally:
         tracemalloc.stop()
     assert "ends after" in message or "claims a shape" in message
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(("unit", "factor"), [(0, 1), (1, 1e-3), (2, 1), (3, 1e3), (10, 1)])
+def test_the_unit_of_the_header_is_heeded(unit, factor, name, tmp_path):
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.float32), np.diag([factor, factor, factor, 1]) @ OBLIQUE)
+    image.header["xyzt_units"] = unit
+    nib.save(image, tmp_path / name)
+    np.testing.assert_allclose(read_volume(tmp_path / name).affine, OBLIQUE, rtol=1e-5, atol=1e-5)
+
+
+def test_permission_denied_is_said_and_too_little_memory(tmp_path, monkeypatch):
+    path = good(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda path, mode: False)  # root may read every file
+        assert "permission denied" in refused(path)
+    monkeypatch.setattr(nib, "load", lambda path: np.empty(2**50))
+    assert "too large for the memory" in refused(path)
+
+
+def test_a_file_is_decompressed_once(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.nii.gz", np.ones((100, 100, 100), np.int16))
+    plain, sizes = gzip._GzipReader.read, []
+
+    def counted(self, size: int = -1) -> bytes:
+        content = plain(self, size)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(gzip._GzipReader, "read", counted)
+    read_volume(path)
+    assert 2_000_352 <= sum(sizes) < 2_100_000  # the voxels once, and the header
+
+
+def test_a_large_volume_needs_little_more_memory_than_it_has(tmp_path):
+    """In copies of the volume in float32, what each step takes beside what it is given."""
+    voxels = np.zeros((128, 128, 128), np.int16)
+    voxels[15:112, 10:118, 20:] = 300
+    voxels[40:60, 40:60, 40:60] = 500
+    mr = read_volume(save(tmp_path / "a.nii.gz", voxels, np.diag([0.4, 0.4, 0.4, 1])))
+    body, small = voxels > 0, resample(mr, (3.2, 3.2, mr.spacing[2]))
+    steps = {
+        "read": (lambda: read_volume(tmp_path / "a.nii.gz"), 1.9),
+        "find the body": (lambda: body_mask(mr, "mr"), 1.5),
+        "scale": (lambda: normalise_mr(mr.data, body), 1.5),
+        "and back": (lambda: resample_like(small, mr, fill=-1), 1.3),
+        "write": (lambda: write_volume(mr, tmp_path / "b.nii.gz"), 0.3),
+    }
+    for name, (step, most) in steps.items():
+        tracemalloc.start()
+        try:
+            step()
+            assert tracemalloc.get_traced_memory()[1] < most * mr.data.nbytes, name
+        finally:
+            tracemalloc.stop()
 
 
 def survives(path: Path) -> bool:
@@ -540,6 +655,84 @@ def test_body_mask_is_the_body(modality, values):
     assert not mask[20, 1, 10], "the table does not"
 
 
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """A phantom patient in voxels of 3.2 x 3.2 x 4 mm."""
+    return draw_patient(0, 0, (80, 80, 48))
+
+
+@pytest.mark.parametrize("side", ["right", "left", "front", "back", "both", "top and bottom", "all"])
+def test_a_head_that_leaves_the_picture_keeps_its_skull(side):
+    """Shells of skin, skull and brain, as in an MR of a field of view that is too small."""
+    x, y, z = np.meshgrid(*(np.arange(-92, 93, 2.0) for _ in range(3)), indexing="ij")
+    r = np.sqrt((x / 75) ** 2 + (y / 90) ** 2 + (z / 85) ** 2)
+    data = np.abs(
+        np.select([r < 0.82, r < 0.9, r < 1], [600, 20, 900]) + np.random.default_rng(0).normal(0, 8, r.shape)
+    )
+    width, depth = np.s_[13:-13], np.s_[5:-5]
+    cut = {
+        "right": np.s_[:-13],
+        "left": np.s_[13:],
+        "front": np.s_[:, :-5],
+        "back": np.s_[:, 5:],
+        "both": (width,),
+        "top and bottom": np.s_[:, :, 8:-8],
+        "all": (width, depth, np.s_[8:-8]),
+    }[side]
+    assert dice(body_mask(Volume(data[cut], np.diag([2, 2, 2, 1])), "mr"), (r < 1)[cut]) > 0.97
+
+
+@pytest.mark.parametrize("thick", [1, 2])
+def test_a_head_holder_is_no_body(patient, thick):
+    ct = patient.ct()
+    rows, columns = (np.flatnonzero(patient.body.any(axes)) for axes in ((1, 2), (0, 2)))
+    left, right, back, front = rows[0] - 1, rows[-1] + 2, columns[0], columns[-1]
+    middle = (left + right) // 2
+    ct[left - thick : left, back:front] = ct[right : right + thick, back:front] = -150
+    ct[left - thick : right + thick, back - thick : back] = -150
+    ct[middle, back : back + 6] = np.maximum(ct[middle, back : back + 6], -150)  # where the head rests on it
+    assert dice(body_mask(Volume(ct, patient.space.affine), "ct"), patient.body) > 0.98
+
+
+@pytest.mark.parametrize(("shape", "least"), [((40, 40, 24), 0.90), ((80, 80, 48), 0.96), ((128, 128, 96), 0.98)])
+def test_the_body_of_a_phantom(shape, least):
+    person = draw_patient(3, 1, shape)
+    for modality, image in (("mr", person.mr()), ("ct", person.ct())):
+        assert dice(body_mask(Volume(image, person.space.affine), modality), person.body) > least
+
+
+def test_three_slices_say_nothing(patient, recwarn):
+    mr = Volume(patient.mr()[:, :, 23:26], patient.space.affine)
+    assert dice(body_mask(mr, "mr"), patient.body[:, :, 23:26]) > 0.96 and not recwarn.list
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["mask", "no mask"])
+def test_a_ct_that_is_not_in_hu_is_refused(patient, given):
+    ct, affine = patient.ct(), patient.space.affine
+    middle = tuple(slice(n // 3, 2 * n // 3) for n in ct.shape)
+    padded = np.where(np.arange(80)[:, None, None] < 16, -3024, ct)
+    fine = {
+        "as it is": ct,
+        "no air in view": ct[middle],
+        "padded": padded,
+        "cut out": np.where(patient.body, ct, -1000),
+    }
+    wrong = {"1024": (ct + 1024).clip(0), "1000": ct + 1000, "twice": ct - 1024, "unit": ct / 1000 + 1}
+    wrong |= {"not the air": np.where(patient.body, ct + 1024, -1000), "MR": patient.mr()}
+    for name, image in (fine | wrong).items():
+        body = body_mask(Volume(image, affine), "ct") if not given else patient.body
+        body = body if image.shape == body.shape else body[middle]
+        if name in fine:
+            check_hu(image, body, "ct.nii.gz")
+        else:
+            with pytest.raises(InputError, match=r"^ct.nii.gz: this CT is not in HU \(air is .* tissue"):
+                check_hu(image, body, "ct.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("modality", "value", "says"),
     [("ct", -1000, "no body found in this CT"), ("mr", 7, "7 nearly everywhere"), ("pet", 1, "'mr' or 'ct'")],
@@ -580,6 +773,20 @@ def test_mr_intensities_as_designed():
     np.testing.assert_allclose(x[3], 2 * mr[3] / top - 1, rtol=1e-5)
     np.testing.assert_allclose(normalise_mr(50 * mr, mask), x, atol=1e-5)  # a scanner's scale does not matter
     np.testing.assert_array_equal(normalise_mr(mr, mask.astype(np.float32)), x)  # a mask as it comes from a file
+
+
+def test_an_mr_with_a_mean_of_0_is_scaled_from_its_lowest(patient, capsys):
+    mr, body = patient.mr(), patient.body
+    plain = normalise_mr(mr, body)
+    assert not capsys.readouterr().err
+    scored = np.where(body, (mr - mr[body].mean()) / mr[body].std(), 0).astype(np.float32)
+    x = normalise_mr(scored, body)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "negative values" in said
+    assert np.corrcoef(x[body], plain[body])[0, 1] > 0.999 and (x[body] == -1).mean() < 0.01
+    assert dice(body_mask(Volume(scored, patient.space.affine), "mr"), body) > 0.96
+    ringing = np.where(np.arange(mr.size).reshape(mr.shape) % 999 == 0, np.float32(-9), mr)
+    assert np.median(np.abs(normalise_mr(ringing, body) - plain)) < 0.01 and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -23,17 +23,18 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
-from mrctlib import explain, plots
-from mrctlib.data import phantom
-from mrctlib.data.cohorts import find_cases, slice_set, split_cases
-from mrctlib.data.digits import embedded_digits
-from mrctlib.data.lesions import FINDINGS, draw_lesion_slices
-from mrctlib.models.classifiers import average_and_classify, conv_bn_relu
-from mrctlib.models.gan import Discriminator, Generator
+from mrctlib import explain, plots, setup
+from mrctlib.course.digits import embedded_digits
+from mrctlib.course.judge import train_judge
+from mrctlib.course.lesions import FINDINGS, draw_lesion_slices
+from mrctlib.course.networks.classifiers import average_and_classify, conv_bn_relu
+from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.data.cohorts import find_cases, split_cases
+from mrctlib.data.slices import slice_set
+from mrctlib.phantom import head
 from mrctlib.runtime import Tier, seed_everything
-from mrctlib.training.adversarial import make, play
-from mrctlib.training.games import PHANTOM_SHAPES, cohort_slices, recipe_for
-from mrctlib.training.judge import train_judge
+from mrctlib.training.gan import make, play
+from mrctlib.training.recipe import PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.supervised import accuracy, fit, predict
 from mrctlib.training.translation import TranslationTraining
 
@@ -69,7 +70,7 @@ def frames(picture: np.ndarray, words: list[list[str]]) -> dict:
 def draw_window(folder: Path) -> dict:
     """The HU of one CT slice through the bleeding of a phantom patient, as numbers: the page itself draws them."""
     case, shape = 3, (192, 192, 144)
-    person = phantom.draw_patient(SEED, case, shape, lesion="haemorrhage")
+    person = head.draw_patient(SEED, case, shape, lesion="haemorrhage")
     at = int(person.lesion.sum((0, 1)).argmax())
     hu = plots.plane(person.ct(), "axial", at)
     body = plots.plane(person.body, "axial", at)
@@ -82,7 +83,7 @@ def draw_window(folder: Path) -> dict:
         "height": hu.shape[0],
         "hu": base64.b64encode(hu.round().astype("<i2").tobytes()).decode(),
         "made": f"One axial CT slice of phantom patient {case}, seed {SEED}, with a bleeding in the brain; pixels of "
-        f"{spacing:.2f} mm, noise of {phantom.SCANNERS['a'].ct_noise:.0f} HU. Nothing was trained.",
+        f"{spacing:.2f} mm, noise of {head.SCANNERS['a'].ct_noise:.0f} HU. Nothing was trained.",
     }
 
 
@@ -98,7 +99,7 @@ def draw_latent(folder: Path) -> dict:
     real = F.pad(2 * digits.train_images - 1, (2, 2, 2, 2), value=-1)
     play(
         generator, Discriminator(1, 16), real, noise=latent, steps=steps, batch=32, rate=2e-3, average=0.99,
-        seed=SEED, label="DCGAN", here=HERE,
+        seed=SEED, name="DCGAN", here=HERE,
     )  # fmt: skip
     judge = train_judge(digits, steps=1000, here=HERE)
     ends = torch.randn(3, 2, latent, generator=torch.Generator().manual_seed(SEED))
@@ -131,9 +132,9 @@ def draw_cyclegan(folder: Path) -> dict:
     shown = (0, 4, 8, 12, 20, 32, 52, 84, 136, 220, 360, recipe.steps)  # most is learned at the start
     cases = 40
     with tempfile.TemporaryDirectory() as cohort:
-        phantom.write_cohort(cohort, cases=cases, seed=SEED, shape=PHANTOM_SHAPES["cpu"], force=True)
+        head.write_cohort(cohort, cases=cases, seed=SEED, shape=PHANTOM_SHAPES["cpu"], force=True)
         training_cases, test_cases = split_cases(find_cases(cohort), shares=(0.8, 0.2), seed=SEED)
-        _, mr_slices, ct_slices = cohort_slices(training_cases, recipe)
+        mr_slices, ct_slices = cohort_slices(training_cases, recipe)
         mr, ct = (slice_set(test_cases[:1], kind, recipe.spacing, recipe.size) for kind in ("mr", "ct"))
     chosen = [round(share * (len(mr) - 1)) for share in (0.3, 0.65)]
     training = TranslationTraining(recipe, mr_slices, ct_slices, HERE)
@@ -231,6 +232,7 @@ DRAW: dict[str, Callable[[Path], dict]] = {
 
 
 if __name__ == "__main__":
+    setup()
     here = Path(sys.argv[1]) if len(sys.argv) > 1 else VIEWS
     write_views({name: draw(here) for name, draw in DRAW.items()}, here)
     for path in sorted(here.iterdir()):

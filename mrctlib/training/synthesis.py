@@ -2,61 +2,101 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from mrctlib.data.cohorts import body_window, cut_about, paste_about, to_stack
-from mrctlib.data.volumes import Volume, denormalise_ct, normalise_mr, resample_like
-from mrctlib.runtime import InputError
+from mrctlib.data.plausible import describe, unlike
+from mrctlib.data.slices import body_window, cut_about, paste_about, to_stack
+from mrctlib.data.volumes import Volume, axial_slabs, denormalise_ct, mr_range, resample_like, scaled_mr
+from mrctlib.runtime import InputError, digest, lowered, tier
 from mrctlib.training.checkpoints import CHECKPOINT, under
-from mrctlib.training.games import Recipe, build_generator
+from mrctlib.training.recipe import Recipe, build_generator
 from mrctlib.training.translation import read_run
 
+PIXELS = 2**17  # that are translated at once: 8 slices of 128 x 128, 2 of 256 x 256
 
-def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe]:
-    """The trained generator of a run, ready to use on the CPU, with its recipe.
+
+def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe, dict[str, Any]]:
+    """(the trained generator of a run on this machine's device, its recipe, what its training said about itself).
 
     name: "averaged" (MR to CT, the one to use), or "generators.to_ct" and "generators.to_mr" as they were at the end.
 
     Raises:
         InputError: no checkpoint in `run`, or one that does not fit its own recipe.
     """
-    path = Path(run) / CHECKPOINT
-    tensors, _, recipe = read_run(path)
+    tensors, about, recipe = read_run(run)
     try:
         generator = build_generator(recipe)
         generator.load_state_dict(under(tensors, name))
     except (RuntimeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: the weights do not fit its architecture ({recipe.generator}); train again"
-        ) from error
-    return generator.eval().requires_grad_(False), recipe
+        wrong = f"the weights do not fit its architecture ({recipe.generator}); train again"
+        raise InputError(f"{Path(run) / CHECKPOINT}: {wrong}") from error
+    return generator.to(tier().device).eval().requires_grad_(False), recipe, about
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The patients that a run was trained on: what they are called, and digests of their images."""
+
+    names: frozenset[str]
+    digests: frozenset[str]
+
+    @classmethod
+    def of(cls, about: dict[str, Any]) -> Trained:
+        """From what a training said about itself; nobody where its slices came from no files."""
+        kinds = about["belongs_to"].get("patients", {}).values()
+        patients = [p for kind in kinds if isinstance(kind["patients"], list) for p in kind["patients"]]
+        return cls(frozenset(p["name"] for p in patients), frozenset(p["digest"] for p in patients))
+
+    def saw(self, image: Volume) -> bool:
+        return digest(torch.from_numpy(image.data)) in self.digests
 
 
 @torch.no_grad()
-def synthesize(generator: nn.Module, mr: Volume, body: np.ndarray, recipe: Recipe, batch: int = 16) -> Volume:
+def synthesize(
+    generator: nn.Module, mr: Volume, body: np.ndarray, recipe: Recipe, typical: dict | None = None,
+    name: str = "this MR",
+) -> Volume:  # fmt: skip
     """A synthetic CT in HU on the grid of `mr`, slice by slice, each also in the mirror, and the two averaged.
 
     body: (R, A, S) bool; outside it the result is air. The slices have the size of the training, or more where the body
     needs it: instance normalisation sees the whole slice, so it should hold as much air as it did in training.
+    typical: of the MRs of the training, as its checkpoint notes it; in what this one, called `name`, is unlike them is
+    printed as warnings. Beside what it is given it takes one copy of the volume, the result.
 
     Raises:
         InputError: the mask is empty, the MR constant, or the network gave NaN.
     """
-    device = next(generator.parameters()).device
-    scaled = mr.like(normalise_mr(mr.data, body))
-    stack, plane = to_stack(scaled, recipe.spacing)
-    middle, extent = body_window(to_stack(mr.like(body), recipe.spacing)[0] > 0.5)
+    for warning in unlike(describe(mr, body), typical) if typical else ():
+        tqdm.write(f"{name}: {warning}", file=sys.stderr)
+    device, spacing = next(generator.parameters()).device, recipe.spacing
+    shown = mr_range(mr.data, body, name)
+    covered = [(to_stack(inside, spacing)[0] > 0.5).any(0) for _, _, inside in axial_slabs(mr, body)]
+    middle, extent = body_window(torch.stack(covered))
     size = max(recipe.size, -(-extent // 16) * 16)  # generators halve the size several times
-    fakes = []
-    for part in cut_about(stack, middle, size, fill=-1.0).split(batch):
-        both = generator(torch.cat([part, part.flip(2)]).to(device)).float().cpu()
-        fakes.append((both[: len(part)] + both[len(part) :].flip(2)) / 2)
-    fake = paste_about(torch.cat(fakes), middle, stack.shape[-2:], fill=-1.0)
-    if not torch.isfinite(fake).all():
-        raise InputError("the network gave NaN or infinite values: its training diverged; train again")
-    back = resample_like(plane.like(np.moveaxis(fake[:, 0].numpy(), 0, 2)), mr, fill=-1.0)
-    return mr.like(denormalise_ct(back.data, body))
+    hu = np.empty(mr.data.shape, np.float32)
+    for part, image, inside in axial_slabs(mr, body):
+        stack, plane = to_stack(image.like(scaled_mr(image.data, inside.data, *shown)), spacing)
+        windows = cut_about(stack, middle, size, fill=-1.0).split(max(1, PIXELS // size**2))
+        fake = torch.cat([_both_ways(lowered(generator), few.to(device), recipe.mirror).cpu() for few in windows])
+        if not torch.isfinite(fake).all():
+            raise InputError("the network gave NaN or infinite values: its training diverged; train again")
+        fake = paste_about(fake, middle, stack.shape[-2:], fill=-1.0)
+        back = resample_like(plane.like(np.moveaxis(fake[:, 0].numpy(), 0, 2)), image, fill=-1.0)
+        hu[..., part] = denormalise_ct(back.data, inside.data)
+    return mr.like(hu)
+
+
+def _both_ways(generator: nn.Module, part: Tensor, mirror: bool) -> Tensor:
+    """What the generator makes of slices; where the recipe allows it, the mean with what it makes of the mirror."""
+    if not mirror:
+        return generator(part)
+    plain, turned = generator(torch.cat([part, part.flip(2)])).chunk(2)
+    return (plain + turned.flip(2)) / 2

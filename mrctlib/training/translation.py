@@ -1,219 +1,146 @@
-"""The training loop for translation, and what to watch while it runs.
-
-One loop serves every translation model: a game (see `mrctlib.training.games`) knows its networks, and the loop knows
-steps, learning rates, the averaged generator, what to watch, and how to stop and go on.
-"""
+"""From a recipe and slices to a training of MR to CT, and what to watch while it runs."""
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from mrctlib import losses
-from mrctlib.data.cohorts import SliceSet
+from mrctlib.data.plausible import typical
+from mrctlib.data.slices import SliceSet
 from mrctlib.data.volumes import denormalise_ct, normalise_ct
-from mrctlib.runtime import InputError, Tier, derive_seed, progress, seed_everything
-from mrctlib.training.checkpoints import (
-    CHECKPOINT,
-    fingerprint,
-    load_optimiser,
-    optimiser_tensors,
-    read_checkpoint,
-    under,
-    write_checkpoint,
-)
-from mrctlib.training.engine import accelerator_for, descend
-from mrctlib.training.games import GAMES, Recipe
-
-# ---------------------------------------------------------------------------------------------------- the loop
+from mrctlib.runtime import InputError, Tier, digest, lowered, seed_everything
+from mrctlib.training.checkpoints import CHECKPOINT, read_checkpoint
+from mrctlib.training.cyclegan import CycleGan, mirrored
+from mrctlib.training.descent import Average, descend
+from mrctlib.training.loop import Training
+from mrctlib.training.recipe import Recipe, build_generator
 
 
-class TranslationTraining:
-    """A training that can be watched, interrupted, and taken up again where it was.
+class Paired:
+    """One generator from MR to CT that is shown the answers: the yardstick for those who have to do without.
 
-    Every random choice of a step is drawn from (seed, step), so a training that was killed and resumed from its
-    checkpoint goes on to the same weights, to the last bit on a CPU, as one that never stopped.
+    What it paints outside the body is nobody's concern. Learning the air as well costs a small network much.
+    """
 
-    folder: where the checkpoint lies or will lie; None keeps everything in memory.
+    learns_air = False
+
+    def __init__(self, recipe: Recipe, mr: SliceSet, ct: SliceSet) -> None:
+        check_paired(mr, ct)
+        self.recipe, self.slices = recipe, {"mr": mr, "ct": ct}
+        self.generators = nn.ModuleDict({"to_ct": build_generator(recipe)})
+        self.discriminators = nn.ModuleDict()
+        self.rates, self.pools = {"generators": recipe.rate}, {}
+
+    def step(self, draw: Callable[..., torch.Generator], done: float) -> dict[str, Tensor]:
+        batch = paired_batch(*self.slices.values(), self.recipe, draw("batch"), self.device)
+        fake = lowered(self.generators["to_ct"])(batch["mr"])
+        loss = losses.mean_where(batch["body"], (fake - batch["ct"]).abs())
+        descend(self.optimisers["generators"], loss)
+        return {"l1": loss}
+
+
+def check_paired(mr: SliceSet, ct: SliceSet) -> None:
+    """Raise an InputError unless every MR slice has its CT slice."""
+    if [patient["body"] for patient in mr.about] != [patient["body"] for patient in ct.about]:
+        raise InputError("a paired model needs an MR, a CT and a mask file on one grid in every case")
+
+
+def paired_batch(
+    mr: SliceSet, ct: SliceSet, recipe: Recipe, generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """MR, CT and body of the same slices, some of them in the mirror."""
+    i = torch.randperm(len(mr), generator=generator)[: recipe.batch]
+    mr, ct = mr.take(i, device), ct.take(i, device)
+    together = {"mr": mr.images, "body": mr.masks, "ct": ct.images}
+    return mirrored(together, generator) if recipe.mirror else together
+
+
+GAMES = {"cyclegan": CycleGan, "paired": Paired}
+
+
+class TranslationTraining(Training):
+    """The training of a recipe's networks on slices of MR and CT.
+
+    folder: where the checkpoint lies or will lie; None keeps everything in memory. game: another than that of `GAMES`;
+    also: what else is said of the averaged generator in each row of the history.
+
+    Attributes: `game` (its `generators` and `discriminators` by name), `averaged` (the generator to use, MR to CT),
+    `watched` (the slices that are looked at), and those of `Training`.
 
     Raises:
         InputError: fewer slices than a batch, or a checkpoint in `folder` of another recipe or other patients.
     """
 
     def __init__(
-        self, recipe: Recipe, mr: SliceSet, ct: SliceSet, tier: Tier, folder: str | Path | None = None
-    ) -> None:
+        self, recipe: Recipe, mr: SliceSet, ct: SliceSet, tier: Tier, folder: str | Path | None = None,
+        game: Any = None, also: Callable[[nn.Module], dict[str, float]] = lambda generator: {},
+    ) -> None:  # fmt: skip
         if min(len(mr), len(ct)) < recipe.batch:
-            raise InputError(
-                f"{len(mr)} MR and {len(ct)} CT slices are fewer than a batch of {recipe.batch}: add cases"
-            )
-        self.recipe, self.folder = recipe, Path(folder) if folder is not None else None
-        self.accelerator = accelerator_for(tier)
+            few = f"{len(mr)} MR and {len(ct)} CT slices"
+            raise InputError(f"{few} are fewer than a batch of {recipe.batch}: add cases")
+        mr, ct = mr.resident(tier.device), ct.resident(tier.device)
         seed_everything(recipe.seed, "weights")
-        self.game = GAMES[recipe.model](recipe, mr, ct)
-        self.rates = {"generators": recipe.rate, "discriminators": recipe.discriminator_rate}
-        self.optimisers = {}
-        for name in ("generators", "discriminators"):
-            networks = getattr(self.game, name).to(self.device, memory_format=torch.channels_last)
-            if parameters := list(networks.parameters()):
-                self.optimisers[name] = torch.optim.Adam(parameters, self.rates[name], betas=(0.5, 0.999))
-        self.averaged = copy.deepcopy(self.game.generators["to_ct"]).requires_grad_(False)
-        self.step, self.seconds = 0, 0.0
-        self.history: list[dict[str, float]] = []
-        self.watched = Watch.choose(mr, ct, self.device)
-        self.slices = fingerprint(mr.patients, ct.patients)  # how many each patient has: the same on every machine
-        if self.folder and (self.folder / CHECKPOINT).exists():
-            self._load(self.folder / CHECKPOINT)
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device
-
-    def run(self, on_watch: Callable[[TranslationTraining], None] | None = None) -> TranslationTraining:
-        """Train to the end of the recipe, from wherever the checkpoint was.
-
-        on_watch: called after each row that is added to `history`, for a live preview.
-        """
-        recipe = self.recipe
-        sums: dict[str, float] = {}
-        started = time.perf_counter()
-        bar = progress(
-            range(self.step, recipe.steps),
-            "training",
-            initial=self.step,
-            total=recipe.steps,
-            unit="step",
-            disable=not self.accelerator.is_main_process,
-        )
-        try:
-            for _ in bar:
-                for name, value in self.one_step().items():
-                    sums[name] = sums.get(name, 0.0) + value
-                self.step += 1
-                if self.step % recipe.watch_every == 0 or self.step == recipe.steps:
-                    since = self.step % recipe.watch_every or recipe.watch_every
-                    row = {"step": self.step} | {name: value / since for name, value in sums.items()}
-                    row |= self.watched.look(self.averaged, self.game.learns_air)
-                    self.history.append(row)
-                    sums.clear()
-                    now = time.perf_counter()
-                    self.seconds, started = self.seconds + now - started, now
-                    self.save()
-                    if on_watch:
-                        on_watch(self)
-                    if self.step >= recipe.steps / 4:  # a beginner is wrong in every way
-                        for alarm in drift_alarms(self.history):
-                            bar.write(f"step {self.step}: {alarm}")
-        except KeyboardInterrupt:
-            kept = self.history[-1]["step"] if self.history and self.folder else 0
-            message = f"stopped at step {self.step} of {recipe.steps}; run this again to go on from step {kept}"
-            raise KeyboardInterrupt(message) from None
-        return self
-
-    def one_step(self) -> dict[str, float]:
-        recipe, game = self.recipe, self.game
-        done = self.step / recipe.steps
-        batch = self._batch("batch")
-        seed_everything(recipe.seed, self.step, self.accelerator.process_index, "step")
-        for name, optimiser in self.optimisers.items():
-            for group in optimiser.param_groups:
-                group["lr"] = self.rates[name] * recipe.rate_at(done)
-
-        game.discriminators.requires_grad_(False)
-        with self.accelerator.autocast():
-            terms, fakes = game.generator_losses(batch, done)
-        descend(self.accelerator, self.optimisers["generators"], sum(terms.values()))
-        self._average()
-        result = {name: term.detach() for name, term in terms.items()}
-
-        for turn in range(game.critic_steps if fakes else 0):
-            if turn:  # a critic that takes several steps sees new slices in each
-                batch = self._batch("batch", turn)
-                with torch.no_grad(), self.accelerator.autocast():
-                    _, fakes = game.generator_losses(batch, done)
-            game.discriminators.requires_grad_(True)
-            with self.accelerator.autocast():
-                loss = game.discriminator_loss(batch, fakes)
-            descend(self.accelerator, self.optimisers["discriminators"], loss)
-            game.tame()
-            result["discriminator"] = loss.detach()
-        return {name: float(value) for name, value in result.items()}
-
-    def _batch(self, *name: str | int) -> dict[str, Tensor]:
-        """A batch of this step, on the device, drawn from the seed, the step and `name` alone."""
-        key = derive_seed(self.recipe.seed, self.step, self.accelerator.process_index, *name)
-        batch = self.game.batch(torch.Generator().manual_seed(key))
-        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Follow the generator with an exponential average, which forgets faster at first to leave the start behind."""
-        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        current = self.game.generators["to_ct"].parameters()
-        for mean, value in zip(self.averaged.parameters(), current, strict=True):
-            mean.lerp_(value, 1 - decay)
-
-    # ---- checkpoints
-
-    def modules_by_name(self) -> dict[str, nn.Module]:
-        named = {"averaged": self.averaged}
+        self.recipe, self.game = recipe, (game or GAMES[recipe.model])(recipe, mr, ct)
+        networks, self.game.device, self.game.optimisers = {}, tier.device, {}
+        on_gpu = tier.device.type == "cuda"
+        order = torch.channels_last if on_gpu else torch.contiguous_format  # in memory; each is the faster one there
         for kind in ("generators", "discriminators"):
-            for name, network in getattr(self.game, kind).items():
-                named[f"{kind}.{name}"] = network
-        return named
+            of_kind = getattr(self.game, kind).to(tier.device, memory_format=order)
+            networks |= {f"{kind}.{name}": network for name, network in of_kind.items()}
+            if parameters := list(of_kind.parameters()):
+                rate = self.game.rates[kind]
+                self.game.optimisers[kind] = torch.optim.Adam(parameters, rate, betas=(0.5, 0.999), fused=on_gpu)
+        # The average forgets faster at first, to leave the start behind.
+        follows = Average(self.game.generators["to_ct"], lambda step: min(recipe.average, step / (9 + step)))
+        self.averaged, self.watched = follows.module, Watch.choose(mr, ct, tier.device)
+        lasting = {name: value for name, value in recipe.to_json().items() if name not in ("steps", "watch_every")}
+        belongs_to = {"recipe": lasting, "patients": {"mr": who(mr), "ct": who(ct)}}
+        looks = [patient["looks"] for patient in mr.about if "looks" in patient]
+        super().__init__(
+            self.game.step, networks | {"averaged": self.averaged}, self.game.optimisers, steps=recipe.steps,
+            schedule=recipe.rate_at, averages={"generators.to_ct": follows}, pools=self.game.pools,
+            watch=lambda: self.watched.look(self.averaged, self.game.learns_air) | also(self.averaged),
+            watch_every=recipe.watch_every, seed=recipe.seed, checkpoint=Path(folder) / CHECKPOINT if folder else None,
+            belongs_to=belongs_to, notes={"typical": typical(looks)} if looks else {},
+        )  # fmt: skip
 
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all; nothing without a folder."""
-        if self.folder is None or not self.accelerator.is_main_process:
-            return
-        tensors = {
-            f"{m}/{k}": v for m, network in self.modules_by_name().items() for k, v in network.state_dict().items()
-        }
-        for name, optimiser in self.optimisers.items():
-            tensors |= {f"optimiser.{name}/{key}": v for key, v in optimiser_tensors(optimiser).items()}
-        tensors |= {f"pool/{name}": torch.stack(pool.images) for name, pool in self.game.pools.items() if pool.images}
-        about = {
-            "recipe": self.recipe.to_json(),
-            "slices": self.slices,
-            "step": self.step,
-            "seconds": self.seconds,
-            "history": self.history,
-        }
-        write_checkpoint(self.folder / CHECKPOINT, tensors, about)
+    def run(self, on_watch: Callable[[Training], None] | None = None) -> TranslationTraining:
+        """Train to the end; says aloud when the fake CT drifts."""
 
-    def _load(self, path: Path) -> None:
-        tensors, about, saved = read_run(path)
-        if saved != self.recipe:
-            other = [f.name for f in fields(Recipe) if getattr(saved, f.name) != getattr(self.recipe, f.name)]
-            raise InputError(f"{path}: was trained with another recipe ({', '.join(other)}); name another folder")
-        if about.get("slices") != self.slices:
-            raise InputError(f"{path}: was trained on other patients; name another folder")
-        for name, network in self.modules_by_name().items():
-            network.load_state_dict(under(tensors, name))
-        for name, optimiser in self.optimisers.items():
-            load_optimiser(optimiser, under(tensors, f"optimiser.{name}"))
-        for name, pool in self.game.pools.items():
-            pool.images = list(tensors.get(f"pool/{name}", torch.empty(0)).to(self.device))
-        self.step, self.seconds, self.history = about["step"], about["seconds"], about["history"]
+        def look(training: Training) -> None:
+            if on_watch:
+                on_watch(training)
+            if self.step >= self.steps / 4:  # a beginner is wrong in every way
+                for alarm in drift_alarms(self.history):
+                    tqdm.write(f"step {self.step}: {alarm}")
+
+        return super().run(look)
 
 
-def read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Recipe]:
-    """(tensors by name, what the training said about itself, its recipe) from the checkpoint of a translation training.
+def who(slices: SliceSet) -> dict[str, Any]:
+    """Whose slices these are, and how many, in JSON: the same on every machine where they come from files."""
+    patients = [{key: patient[key] for key in ("name", "digest")} for patient in slices.about]
+    return {"slices": len(slices), "patients": patients or digest(slices.stored_images, slices.stored_depths)}
+
+
+def read_run(run: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], Recipe]:
+    """(tensors by name, what the training said about itself, its recipe) from the folder of a translation training.
 
     Raises:
-        InputError: the file is missing, or not the checkpoint of a translation training.
+        InputError: the checkpoint is missing, or not of a translation training.
     """
+    path = Path(run) / CHECKPOINT
     tensors, about = read_checkpoint(path)
     try:
-        return tensors, about, Recipe.from_json(about["recipe"])
+        return tensors, about, Recipe.from_json(about["belongs_to"]["recipe"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is not from a translation training; name another run, or train again") from error
 
@@ -233,7 +160,8 @@ class Watch:
     @classmethod
     def choose(cls, mr: SliceSet, ct: SliceSet, device: torch.device, count: int = 24) -> Watch:
         i, j = (torch.linspace(0, len(s) - 1, min(count, len(s))).long() for s in (mr, ct))
-        return cls(*(t.to(device) for t in (mr.images[i], mr.masks[i], ct.images[j], ct.masks[j])))
+        mr, ct = mr.take(i, device), ct.take(j, device)
+        return cls(mr.images, mr.masks, ct.images, ct.masks)
 
     @torch.no_grad()
     def look(self, generator: nn.Module, learns_air: bool = True) -> dict[str, float]:
@@ -271,17 +199,3 @@ def drift_alarms(history: Sequence[dict[str, float]]) -> list[str]:
     if now["background_hu"] > -900:
         alarms.append(f"the background is not air ({now['background_hu']:.0f} HU)")
     return alarms
-
-
-@torch.no_grad()
-def hidden_information(to_ct: nn.Module, to_mr: nn.Module, mr: Tensor, noise: float = 0.05, seed: int = 0) -> dict:
-    """Cycle error of (N, 1, H, W) MR slices with and without faint noise on the fake CT in between.
-
-    A generator that hides the MR in invisible texture returns it almost perfectly, until noise drowns the texture
-    (Chu et al. 2017): `gap` is how many times the error grows. noise: standard deviation, 0.05 being 62.5 HU.
-    """
-    fake = to_ct(mr)
-    generator = torch.Generator().manual_seed(seed)
-    noisy = fake + noise * torch.randn(fake.shape, generator=generator).to(fake.device)
-    clean_error, noisy_error = (float(losses.cycle_consistency(mr, to_mr(x))) for x in (fake, noisy))
-    return {"clean": clean_error, "noisy": noisy_error, "gap": noisy_error / max(clean_error, 1e-9)}

@@ -37,7 +37,7 @@ import torch
 
 from mrctlib import plots
 from mrctlib.data.volumes import Volume
-from mrctlib.widgets import LivePreview, View, VisualTuringTest, slider, volume_viewer
+from mrctlib.course.widgets import LivePreview, View, VisualTuringTest, slider, volume_viewer
 
 
 def draw(value):
@@ -156,7 +156,7 @@ FEWER = {  # the lab as it is, but for a cohort and a training that are small en
         'recipe = replace(recipe_for("cyclegan", HERE, seed=SEED), steps=30, watch_every=5)'
     ),
 }
-SET_UP_CELL, COHORT, SLICES = "import importlib.util", "cohort = RUNS", "patients, mr_slices, ct_slices ="
+SET_UP_CELL, COHORT, SLICES = "import importlib.util", "cohort = RUNS", "mr_slices, ct_slices ="
 TRAIN, LESION, OUTLINED = "\ntraining = TranslationTraining(", "lesion_sct =", "axis.contour("
 LIBRARY = "from mrctlib.training.translation import TranslationTraining"
 EXERCISE = '@exercise("translation.cycle_consistency")'
@@ -197,6 +197,7 @@ def test_a_training_is_interrupted_and_goes_on_and_the_last_section_is_entered_a
     expect(preview).not_to_have_attribute("src", first)  # step 5, then step 10
     page.get_by_role("button", name="Interrupt the kernel").click()
     lab8.finish(TRAIN)
+    assert "KeyboardInterrupt: stopped at step" in below.inner_text() and "30 steps" not in below.inner_text()
     assert "of 30; run this again to go on from step" in below.inner_text()
     shot("training_interrupted", below)
 

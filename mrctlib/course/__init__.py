@@ -1,0 +1,1 @@
+"""What only the notebooks use. It stands on the library, never the other way."""
