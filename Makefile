@@ -51,8 +51,7 @@ lint: $(STAMP)
 # Two tests at a time with a thread each take little more than half as long as one with two threads. With a Chromium on
 # the PATH, a student's hour at a real JupyterLab is among the tests.
 test: lint $(if $(CHROMIUM),$(BROWSER))
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The same hour, and every notebook from top to bottom in the browser. About 45 minutes; pictures in out/browser.
 test-browser: $(BROWSER)

@@ -47,8 +47,6 @@ REAL_DATA = {  # notebook: folder in MRCT_DATA
     "05_conditional_gan": "MNIST",
     "06_gan_families": "MNIST",
 }
-# Its trainings miss a band where PyTorch has one thread, so `make test` runs it by itself, with two.
-ALONE = {"02_saliency_and_gradcam"}
 ROOM_FOR_NOISE = 2.0  # machines are noisy; the aim stands in SECONDS
 # Binder gives 2 GiB in all, and its Jupyter server takes the difference. The system refuses a notebook more than
 # ALLOCATED, a part of which is never touched and so takes no memory. Library code, read from disk and dropped again at
@@ -76,9 +74,7 @@ def seconds_of_children() -> float:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.alone] if p.stem in ALONE else []) for p in NOTEBOOKS]
-)
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_notebook(path, tmp_path):
     run_notebook(path, "embedded", tmp_path)
 
