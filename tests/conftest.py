@@ -28,3 +28,15 @@ def cases(cohort):
 @pytest.fixture
 def cpu() -> Tier:
     return Tier("cpu", torch.device("cpu"))
+
+
+def pytest_collection_modifyitems(items):
+    """Whole notebooks first: half at the start, half in the middle, where the second of two workers starts.
+
+    So what is left for the end is short, and no worker waits for the other.
+    """
+    notebooks = [item for item in items if item.path.name == "test_notebooks.py"]
+    others = [item for item in items if item.path.name != "test_notebooks.py"]
+    first, second = notebooks[0::2], notebooks[1::2]
+    middle = len(items) // 2 - len(first)
+    items[:] = [*first, *others[:middle], *second, *others[middle:]] if middle > 0 else notebooks + others
