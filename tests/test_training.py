@@ -71,15 +71,14 @@ def test_an_interrupted_training_says_where_it_goes_on(slices, cpu, tmp_path):
 
 def test_the_paired_model_learns_fast(cases, cpu):
     small = {name: getattr(TINY, name) for name in ("base", "depth", "generator", "spacing", "size", "rate", "average")}
-    recipe = Recipe(**small, steps=300, watch_every=30, batch=4)
+    recipe = Recipe(**small | {"base": 8}, steps=300, watch_every=30, batch=4)
     training = TranslationTraining(recipe, *cohort_slices(cases[:5], recipe), cpu).run()
     assert training.history[-1]["l1"] < 0.7 * training.history[0]["l1"]
     assert training.history[-1]["background_hu"] == -1000  # put there, not learned: no alarm
     mr, ct, body = cases[5].pair()
     sct = synthesize(training.averaged, mr, body, recipe)
     baselines = metrics.baselines(mr.data, ct.data, body)
-    # The best line was fitted to the answer. Processors round differently: 141 to 144 HU were seen, beside its 156.
-    assert metrics.mae(ct.data, sct.data, body) < metrics.mae(ct.data, baselines["best line"], body)
+    assert metrics.mae(ct.data, sct.data, body) < 0.9 * metrics.mae(ct.data, baselines["best line"], body)
 
 
 def test_synthesis_returns_to_the_grid_it_came_from(cases):
