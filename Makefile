@@ -39,7 +39,7 @@ demo: $(STAMP)
 compare: $(STAMP)
 	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --contrast t2w --force
 	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
-	@echo "To show it in lab 8: cd $(OUT)/comparison && cp comparison.json figure.png progression.png ../../mrctlib/course/results/"
+	@echo "To show it in lab 8: cp $(addprefix $(OUT)/comparison/,comparison.json figure.png progression.png) mrctlib/course/results/"
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs/08_mr_to_ct_cyclegan.ipynb

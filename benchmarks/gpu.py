@@ -1,6 +1,8 @@
-"""What does a GPU make of the course? `make gpu` runs this, in at most 8 minutes, and writes results/gpu/CARD.json.
+"""What does a GPU make of the course? `make gpu` runs this, in at most 8 minutes.
 
-    python benchmarks/gpu.py [--device cuda] [--out FILE] [--smoke]
+It writes mrctlib/course/results/gpu/CARD.json, which lab 8 shows.
+
+    python benchmarks/gpu.py [--out FILE] [--smoke]
 
 - parity: one step of the CycleGAN from the same weights and the same batch on the CPU in float32 and on the GPU in each
   precision: how far the losses, and the gradients as one vector, lie apart, relative to those of the CPU.

@@ -1,6 +1,6 @@
 """How fast is one training step? Images per second, share of the machine's own matrix-multiply rate, and the ratio to
 the published code's step in the same run: with networks as wide as ours, and with those that the `cpu` tier had before
-(generators 12 wide, discriminators 32). How good both become says translation_quality.py --published.
+(generators 12 wide, discriminators 32). How good both become says translation_quality.py.
 
     python benchmarks/translation_step.py [--tier cpu|gpu] [--rounds 7]
 """

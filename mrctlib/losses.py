@@ -20,12 +20,12 @@ def least_squares_gan(scores: Tensor, real: bool, weight: Tensor | None = None) 
     return _mean((scores - float(real)) ** 2, weight)
 
 
-def cross_entropy_gan(scores: Tensor, real: bool, weight: Tensor | None = None) -> Tensor:
+def cross_entropy_gan(scores: Tensor, real: bool) -> Tensor:
     """The first GAN loss on scores before the sigmoid: -log p for real, -log(1 - p) for fake. Goodfellow et al. 2014.
 
-    For the generator call it with real=True: the form that does not saturate. weight: as in `least_squares_gan`.
+    For the generator call it with real=True: the form that does not saturate.
     """
-    return _mean(F.softplus(-scores if real else scores), weight)
+    return F.softplus(-scores if real else scores).mean()
 
 
 def mean_where(body: Tensor, values: Tensor) -> Tensor:
@@ -89,16 +89,16 @@ def identity(real: Tensor, unchanged: Tensor) -> Tensor:
     return (unchanged - real).abs().mean()
 
 
-def mind(images: Tensor, radius: int = 1) -> Tensor:
+def mind(images: Tensor) -> Tensor:
     """Modality independent neighbourhood descriptor: (N, 1, H, W) to (N, 4, H, W) in (0, 1]. Heinrich et al. 2012.
 
     For each pixel and each of its four neighbours: how alike are the small patches around the two, compared with the
     local variation? It keeps where things change and forgets how bright they are and in which direction they change.
     """
-    offsets = [(radius, 0), (-radius, 0), (0, radius), (0, -radius)]
-    padded = F.pad(images, (radius,) * 4, mode="replicate")
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     height, width = images.shape[-2:]
-    shifted = [padded[..., radius + a : radius + a + height, radius + b : radius + b + width] for a, b in offsets]
+    corners = ((2, 1), (0, 1), (1, 2), (1, 0))  # of the same image, moved by a pixel each way
+    shifted = [padded[..., a : a + height, b : b + width] for a, b in corners]
     squared = torch.cat([(images - s) ** 2 for s in shifted], 1)
     distance = F.avg_pool2d(squared, 3, stride=1, padding=1, count_include_pad=False)
     variation = distance.mean(1, keepdim=True).clamp(min=1e-4)

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
-from mrctlib.data.volumes import Volume
+from mrctlib.data.volumes import HU_RANGE, Volume
 
 # Okabe and Ito's colours, in an order that also differs in lightness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -33,7 +33,7 @@ STYLE = {
     "figure.dpi": 80,
 }
 
-CT_WINDOW = (-1000.0, 1500.0)
+CT_WINDOW = HU_RANGE
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -48,14 +48,14 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a small PNG, with a palette: 32 even shades for a grey picture, 96 colours for any other."""
+    """The figure as a small PNG, with a palette: 32 even shades for a grey picture, 256 colours for any other."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
     image = Image.open(raw).convert("RGB")
     grey = image.convert("L")
     coloured = ImageChops.difference(image, grey.convert("RGB")).getbbox()
     shades = grey.point([round(round(level / 255 * 31) / 31 * 255) for level in range(256)])
-    (image.quantize(96) if coloured else shades.quantize(32)).save(small, format="png", optimize=True)
+    (image.quantize(256) if coloured else shades.quantize(32)).save(small, format="png", optimize=True)
     return small.getvalue()
 
 

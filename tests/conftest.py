@@ -38,5 +38,5 @@ def pytest_collection_modifyitems(items):
     notebooks = [item for item in items if item.path.name == "test_notebooks.py"]
     others = [item for item in items if item.path.name != "test_notebooks.py"]
     first, second = notebooks[0::2], notebooks[1::2]
-    middle = len(items) // 2 - len(first)
-    items[:] = [*first, *others[:middle], *second, *others[middle:]] if middle > 0 else notebooks + others
+    middle = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *others[:middle], *second, *others[middle:]]

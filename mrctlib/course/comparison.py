@@ -31,6 +31,7 @@ from mrctlib.data.volumes import HU_HALF_WIDTH, Volume, read_volume, write_volum
 from mrctlib.losses import Schedule
 from mrctlib.runtime import InputError, Tier, peak_memory_mb, tier, whole_file
 from mrctlib.training.recipe import AdversarialRecipe, Recipe, cohort_slices, recipe_for
+from mrctlib.training.supervised import predict
 from mrctlib.training.synthesis import synthesize
 from mrctlib.training.translation import TranslationTraining
 
@@ -199,8 +200,8 @@ def _train(recipe: Recipe, cases: Sequence[Case], watched: Sequence[Case], plane
 
     def look(averaged: nn.Module) -> dict[str, float]:
         """The error in slices of other patients; one of them is kept as a picture."""
-        fakes = torch.cat([averaged(part.to(training.device)).float().cpu() for part in seen.images.split(32)])
-        fakes = torch.where(seen.masks, fakes, -1.0)  # outside the body a synthetic CT is air: see `synthesize`
+        # Outside the body a synthetic CT is air: see `synthesize`.
+        fakes = torch.where(seen.masks, predict(averaged, seen.images, 32), -1.0)
         np.save(out / plane / f"look_{training.step:06d}.npy", fakes[shown, 0].numpy())
         return {"mae_hu": float((fakes - answers.images)[seen.masks].abs().mean()) * HU_HALF_WIDTH}
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mrctlib import losses
-from mrctlib.data.slices import SliceSet, unpaired_batch
+from mrctlib.data.slices import SliceSet, mirrored, unpaired_batch
 from mrctlib.models.translation import PatchDiscriminator, init_weights
 from mrctlib.runtime import lowered
-from mrctlib.training.cyclegan import mirrored
 from mrctlib.training.descent import descend
 from mrctlib.training.gan import clip_weights
 from mrctlib.training.recipe import AdversarialRecipe, build_generator
@@ -95,8 +94,8 @@ class OneWay:
             return paired_batch(mr, ct, self.recipe, generator, self.device)
         i, j = unpaired_batch(mr, ct, self.recipe.batch, generator)
         seen, shown = mr.take(i, self.device), ct.take(j, self.device)
-        batch = mirrored({"mr": seen.images, "body": seen.masks}, generator)
-        return batch | mirrored({"ct": shown.images}, generator)
+        batch = mirrored({"mr": seen.images, "body": seen.masks}, generator, self.recipe.mirror)
+        return batch | mirrored({"ct": shown.images}, generator, self.recipe.mirror)
 
     def fake(self, batch: dict[str, Tensor]) -> Tensor:
         return torch.where(batch["body"], lowered(self.generators["to_ct"])(batch["mr"]), -1.0)

@@ -1,1 +1,1 @@
-"""Phantom patients, NIfTI volumes, cohorts of cases."""
+"""NIfTI volumes, cohorts of cases, and the slices that networks learn from."""

@@ -31,6 +31,7 @@ from mrctlib.runtime import (
     progress,
     resident,
     rows,
+    to_device,
     whole_file,
     whole_folder,
 )
@@ -318,6 +319,15 @@ def unpaired_batch(
     distance = (mr.heights[i][:, None] - ct.heights[None]).abs()
     near = (distance <= torch.clamp(distance.amin(1, keepdim=True), min=0.03)).float()
     return i, torch.multinomial(near, 1, generator=generator)[:, 0]
+
+
+def mirrored(together: dict[str, Tensor], generator: torch.Generator, allowed: bool) -> dict[str, Tensor]:
+    """Mirror right and left in half of the images, if that is allowed; the named (N, 1, R, A) tensors turn together."""
+    if not allowed:
+        return together
+    first = next(iter(together.values()))
+    coin = to_device(torch.rand(len(first), 1, 1, 1, generator=generator), first.device) < 0.5
+    return {name: torch.where(coin, images.flip(2), images) for name, images in together.items()}
 
 
 # ---------------------------------------------------------------------------------------------------- the typical body

@@ -471,9 +471,8 @@ def _paint_face_and_base(brush: _Brush, person: _Person, p: Place) -> None:
     cells = torch.cos(0.45 * p.x) * torch.cos(0.4 * p.y + 0.25 * p.z) + 0.2 * lumpy  # thin walls between small cells
     brush.paint("air", torch.maximum(ethmoid, 3 * (0.2 - cells.abs())))
     nasal = torch.maximum(p.ellipsoid((0, 66, -58), (13, 30, 17)), 1.2 - p.x.abs())  # a septum in the middle
-    turbinates = torch.minimum(
-        4 * torch.cos(0.5 * (p.z + 58) + 0.5 * lumpy) - 1.5, p.x.abs() - 4
-    )  # from the side walls
+    from_the_walls = p.x.abs() - 4
+    turbinates = torch.minimum(4 * torch.cos(0.5 * (p.z + 58) + 0.5 * lumpy) - 1.5, from_the_walls)
     brush.paint("air", torch.maximum(nasal, turbinates))
     pharynx = union(p.ellipsoid((0, 22, -78), (11, 8, 22)), p.ellipsoid((0, 12, -104), (8, 7, 24)))
     brush.paint("air", pharynx + 0.8 * lumpy)

@@ -1,1 +1,1 @@
-"""The loops: one for each kind of game, and the checkpoints that let any of them be killed and go on."""
+"""The one loop, a step for each kind of game, and the checkpoints that let a training be killed and go on."""

@@ -79,9 +79,8 @@ def under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def pack(networks: Mapping[str, nn.Module], optimisers: Mapping, pools: Mapping) -> dict[str, Tensor]:
     """All that a training remembers, by name: weights, what optimisers keep of each, old fakes, random numbers."""
-    tensors = {
-        "draws": torch.get_rng_state()
-    }  # what is drawn afterwards does not depend on whether it ran or was found
+    # The random numbers as well: what is drawn afterwards does not depend on whether it ran or was found.
+    tensors = {"draws": torch.get_rng_state()}
     for name, network in networks.items():
         tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
     for name, optimiser in optimisers.items():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrctlib import losses
-from mrctlib.data.slices import SliceSet, draw_typical, typical_body, unpaired_batch
+from mrctlib.data.slices import SliceSet, draw_typical, mirrored, typical_body, unpaired_batch
 from mrctlib.models.translation import ImagePool, PatchDiscriminator
 from mrctlib.runtime import lowered, to_device
 from mrctlib.training.descent import descend
@@ -57,7 +57,7 @@ class CycleGan:
             depths = taken.depths
             typical = draw_typical(to_device(self.typical[other], self.device), taken.heights, depths)
             together = {name: taken.images, f"{name}_depth": depths, f"typical_{other}": typical}
-            batch |= mirrored(together, generator) if self.recipe.mirror else together
+            batch |= mirrored(together, generator, self.recipe.mirror)
         return batch
 
     def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -112,10 +112,3 @@ class CycleGan:
         scores = lowered(self.discriminators[name])(shown if self.recipe.sees_depth else shown[:, :1])
         body = F.adaptive_avg_pool2d((shown[:, 1:] < 1).float(), scores.shape[-2:])
         return losses.least_squares_gan(scores, real, body)
-
-
-def mirrored(together: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Mirror right and left in half of the images; the named (N, 1, R, A) tensors turn together."""
-    first = next(iter(together.values()))
-    coin = to_device(torch.rand(len(first), 1, 1, 1, generator=generator), first.device) < 0.5
-    return {name: torch.where(coin, images.flip(2), images) for name, images in together.items()}

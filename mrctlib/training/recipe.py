@@ -131,7 +131,8 @@ _PAIRED = {
     "cpu": _SMALL | {"steps": 840, "rate": 1e-3}, "gpu": _LARGER | {"steps": 3000, "rate": 1e-3},
     "full": {"steps": 20_000, "batch": 4},
 }  # fmt: skip
-MODELS = ("cyclegan", "paired")
+_MODELS = {"cyclegan": (CycleRecipe, _CYCLEGAN), "paired": (Recipe, _PAIRED)}
+MODELS = tuple(_MODELS)
 
 
 def recipe_for(model: str, tier: Tier, *, full: bool = False, seed: int = 0, steps: int | None = None) -> Recipe:
@@ -142,7 +143,7 @@ def recipe_for(model: str, tier: Tier, *, full: bool = False, seed: int = 0, ste
     """
     if model not in MODELS:
         raise InputError(f"model {model!r}: choose one of {', '.join(MODELS)}")
-    kind, by_tier = (CycleRecipe, _CYCLEGAN) if model == "cyclegan" else (Recipe, _PAIRED)
+    kind, by_tier = _MODELS[model]
     chosen = by_tier["full" if full else tier.pick(cpu="cpu", gpu="gpu")]
     recipe = kind(model=model, seed=seed, **chosen)
     return replace(recipe, steps=steps) if steps else recipe

@@ -23,10 +23,8 @@ from mrctlib.training.translation import read_run
 PIXELS = 2**17  # that are translated at once: 8 slices of 128 x 128, 2 of 256 x 256
 
 
-def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, Recipe, dict[str, Any]]:
-    """(the trained generator of a run on this machine's device, its recipe, what its training said about itself).
-
-    name: "averaged" (MR to CT, the one to use), or "generators.to_ct" and "generators.to_mr" as they were at the end.
+def load_generator(run: str | Path) -> tuple[nn.Module, Recipe, dict[str, Any]]:
+    """(the averaged MR-to-CT generator of a run on this machine's device, its recipe, what its training said of it).
 
     Raises:
         InputError: no checkpoint in `run`, or one that does not fit its own recipe.
@@ -34,7 +32,7 @@ def load_generator(run: str | Path, name: str = "averaged") -> tuple[nn.Module, 
     tensors, about, recipe = read_run(run)
     try:
         generator = build_generator(recipe)
-        generator.load_state_dict(under(tensors, name))
+        generator.load_state_dict(under(tensors, "averaged"))
     except (RuntimeError, KeyError, TypeError) as error:
         wrong = f"the weights do not fit its architecture ({recipe.generator}); train again"
         raise InputError(f"{Path(run) / CHECKPOINT}: {wrong}") from error

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mrctlib import losses
+from mrctlib import losses, metrics
 from mrctlib.data.plausible import typical
-from mrctlib.data.slices import SliceSet
+from mrctlib.data.slices import SliceSet, mirrored
 from mrctlib.data.volumes import denormalise_ct, normalise_ct
 from mrctlib.runtime import InputError, Tier, digest, lowered, seed_everything
 from mrctlib.training.checkpoints import CHECKPOINT, read_checkpoint
-from mrctlib.training.cyclegan import CycleGan, mirrored
+from mrctlib.training.cyclegan import CycleGan
 from mrctlib.training.descent import Average, descend
 from mrctlib.training.loop import Training
 from mrctlib.training.recipe import Recipe, build_generator
@@ -60,7 +60,7 @@ def paired_batch(
     i = torch.randperm(len(mr), generator=generator)[: recipe.batch]
     mr, ct = mr.take(i, device), ct.take(i, device)
     together = {"mr": mr.images, "body": mr.masks, "ct": ct.images}
-    return mirrored(together, generator) if recipe.mirror else together
+    return mirrored(together, generator, recipe.mirror)
 
 
 GAMES = {"cyclegan": CycleGan, "paired": Paired}
@@ -150,7 +150,7 @@ def read_run(run: str | Path) -> tuple[dict[str, Tensor], dict[str, Any], Recipe
 
 @dataclass(frozen=True)
 class Watch:
-    """A fixed handful of slices on which every epoch is looked at. No pairs are needed."""
+    """A fixed handful of slices that are looked at now and then. No pairs are needed."""
 
     mr: Tensor
     mr_mask: Tensor
@@ -171,7 +171,7 @@ class Watch:
         if not learns_air:
             fake = torch.where(self.mr_mask, fake, -1.0)
         both = torch.stack([fake[self.mr_mask], self.mr[self.mr_mask]])
-        bone = float(normalise_ct(np.float32(300), np.bool_(True)))
+        bone = float(normalise_ct(np.float32(metrics.BONE), np.bool_(True)))
         share, real_share = (fake[self.mr_mask] > bone).float().mean(), (self.ct[self.ct_mask] > bone).float().mean()
         outside = fake[~self.mr_mask].mean().cpu().numpy()
         return {

@@ -165,7 +165,7 @@ Question(
 
 Question(
     "paired.control",
-    text="Fusing an axial, a coronal and a sagittal network beats the best one. Which comparison tells whether the three "
+    text="Fusing an axial, a coronal and a sagittal network beats the three on average. Which comparison tells whether the three "
     "*planes* did it, and not that there were three networks?",
     choices=[
         "one axial network trained for three times as long",
@@ -186,7 +186,7 @@ Question(
 
 Question(
     "paired.pix2pix",
-    text="The discriminator of pix2pix sees the CT *and* the MR it was made from. What could a generator do if it saw the CT "
+    text="The discriminator of pix2pix sees the CT *and* the MR it was made from. What could a generator do if the discriminator saw the CT "
     "alone?",
     choices=[
         "make a convincing CT of somebody else",
