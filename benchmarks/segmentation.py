@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mrctlib import setup
 from mrctlib.course.brains import Brains, draw_brains
 from mrctlib.course.networks.segmentation import UNet, dice_per_label, soft_dice_loss
-from mrctlib.phantom.head import BRAIN
+from mrctlib.phantom.tissues import BRAIN
 from mrctlib.runtime import seed_everything
 from mrctlib.training.supervised import fit, predict
 

@@ -19,7 +19,8 @@ from translation_step import BEFORE, Published
 
 from mrctlib import metrics, setup
 from mrctlib.data.cohorts import find_cases, real_pair, split_cases
-from mrctlib.phantom.head import noise_floor_hu, write_cohort
+from mrctlib.phantom.head import write_cohort
+from mrctlib.phantom.imaging import noise_floor_hu
 from mrctlib.runtime import peak_memory_mb, tier
 from mrctlib.training.recipe import MODELS, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import synthesize

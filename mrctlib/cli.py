@@ -19,7 +19,9 @@ import mrctlib
 from mrctlib import metrics, plots, runtime
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.volumes import Volume, body_mask, check_hu, check_same_grid, read_volume, write_volume
-from mrctlib.phantom.head import CONTRASTS, LESIONS, MANIFEST, SCANNERS, write_cohort
+from mrctlib.phantom.head import MANIFEST, write_cohort
+from mrctlib.phantom.imaging import CONTRASTS, SCANNERS
+from mrctlib.phantom.tissues import LESIONS
 from mrctlib.runtime import InputError, Tier, check_output, progress, tier, whole_file
 from mrctlib.training.recipe import MODELS, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import Trained, load_generator, synthesize
@@ -88,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--contrast", choices=CONTRASTS, default="t1w", help="of the MR (default: t1w)")
     add("--scanner", choices=SCANNERS, default="a", help="b has other contrast, shading and noise (default: a)")
     add("--lesion", choices=LESIONS, help="put one into every brain, with its mask in lesion.nii.gz")
+    vary_help = "draw scanners and proportions of each patient from wide ranges, for what is learned to hold elsewhere"
+    add("--vary", action="store_true", help=vary_help)
     add("--force", **force)
 
     add = command(_train, "train patients --model cyclegan --out run")
@@ -154,7 +158,7 @@ def _phantom(options: argparse.Namespace) -> None:
     """Write a cohort of phantom patients: FOLDER/CASE/mr.nii.gz, ct.nii.gz and mask.nii.gz."""
     folder = Path(os.path.abspath(options.folder))
     check_output(folder, folder=True)
-    wanted = {name: getattr(options, name) for name in ("shape", "contrast", "scanner", "lesion", "force")}
+    wanted = {name: getattr(options, name) for name in ("shape", "contrast", "scanner", "lesion", "vary", "force")}
     write_cohort(folder, options.cases, options.seed, **wanted)
     print(f"{options.folder}: {options.cases} phantom patients, seed {options.seed}")
 

@@ -30,10 +30,12 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
-    "figure.dpi": 80,
+    "figure.dpi": 110,
 }
 
-CT_WINDOW = HU_RANGE
+CT_WINDOW = HU_RANGE  # all that a network is trained on
+BONE_WINDOW = (-500.0, 1300.0)  # level 400, width 1800
+BRAIN_WINDOW = (0.0, 80.0)  # level 40, width 80: grey and white matter apart, fluid dark
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -48,14 +50,13 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.2, height: f
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a small PNG, with a palette: 32 even shades for a grey picture, 256 colours for any other."""
+    """The figure as a PNG with every grey or colour it has; a third of the size where all of it is grey."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=STYLE["figure.dpi"])
     image = Image.open(raw).convert("RGB")
     grey = image.convert("L")
     coloured = ImageChops.difference(image, grey.convert("RGB")).getbbox()
-    shades = grey.point([round(round(level / 255 * 31) / 31 * 255) for level in range(256)])
-    (image.quantize(256) if coloured else shades.quantize(32)).save(small, format="png", optimize=True)
+    (image if coloured else grey).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
@@ -119,6 +120,16 @@ def picture(
     return drawn
 
 
+def mark(axis: Axes, pixel_mm: tuple[float, float], shape: tuple[int, int], bar_mm: float = 50.0) -> None:
+    """The patient's right, and a bar of `bar_mm`, on a picture of (rows, columns); pixels measure (down, across) mm."""
+    (rows, columns), (down, across) = shape, pixel_mm
+    ink = {"color": "white", "fontsize": 10, "fontweight": "bold"}
+    axis.text(0.03, 0.5, "R", transform=axis.transAxes, va="center", **ink)
+    left, low = 0.04 * columns, rows - 1 - 0.04 * rows
+    axis.plot([left, left + bar_mm / across], [low, low], color="white", linewidth=2.5, solid_capstyle="butt")
+    axis.text(left, low - 6 / down, f"{bar_mm:.0f} mm", **ink)
+
+
 def mr_window(mr: np.ndarray, body: np.ndarray | None = None) -> tuple[float, float]:
     """From 0 to the 99.5th percentile in the body: the grey window of an MR."""
     return 0.0, float(np.percentile(mr if body is None else mr[body], 99.5))
@@ -136,22 +147,28 @@ def three_planes(volumes: Mapping[str, tuple[Volume, tuple[float, float]]], at: 
 
 
 def translation(
-    mr: Volume, sct: Volume, ct: Volume, body: np.ndarray, title: str = "", heights=(0.25, 0.45, 0.7)
+    mr: Volume, sct: Volume, ct: Volume, body: np.ndarray, title: str = "", heights=(0.3, 0.5, 0.7)
 ) -> Figure:
-    """MR, synthetic CT, CT and their difference in HU, a row for each relative height in the body."""
+    """MR, synthetic CT and CT in a bone and in a brain window, and their difference in HU; a row for each height.
+
+    heights: relative, in the body. The difference is drawn on the scale of bone.
+    """
     low, high = np.flatnonzero(body.any((0, 1)))[[0, -1]]
-    figure, axes = new_figure(len(heights), 4, width=2.4, height=2.4)
+    shown = {"MR": (mr, mr_window(mr.data, body))}
+    for window, where in ((BONE_WINDOW, "bone"), (BRAIN_WINDOW, "brain")):
+        shown |= {f"synthetic CT, {where}": (sct, window), f"CT, {where}": (ct, window)}
+    figure, axes = new_figure(len(heights), len(shown) + 1, width=2.2, height=2.4)
     aspect = mr.spacing[1] / mr.spacing[0]
     for row, height in zip(axes, heights, strict=True):
         at = int(low + height * (high - low))
-        picture(row[0], plane(mr, "axial", at), mr_window(mr.data, body), aspect=aspect)
-        picture(row[1], plane(sct, "axial", at), CT_WINDOW, aspect=aspect)
-        picture(row[2], plane(ct, "axial", at), CT_WINDOW, aspect=aspect)
+        for axis, (volume, window) in zip(row, shown.values(), strict=False):
+            picture(axis, plane(volume, "axial", at), window, aspect=aspect)
         error = np.where(plane(body, "axial", at), plane(sct, "axial", at) - plane(ct, "axial", at), 0)
-        drawn = picture(row[3], error, (-800, 800), aspect=aspect, cmap="RdBu_r")
-    for axis, name in zip(axes[0], ("MR", "synthetic CT", "CT", "synthetic - real"), strict=True):
-        axis.set_title(name)
-    figure.colorbar(drawn, ax=axes[:, 3], label="difference (HU)", shrink=0.6)
+        drawn = picture(row[-1], error, (-800, 800), aspect=aspect, cmap="RdBu_r")
+    mark(axes[0, 0], (mr.spacing[1], mr.spacing[0]), (mr.data.shape[1], mr.data.shape[0]))
+    for axis, name in zip(axes[0], (*shown, "synthetic - real"), strict=True):
+        axis.set_title(name.replace(", ", "\n"), fontsize=13)
+    figure.colorbar(drawn, ax=axes[:, -1], label="difference (HU)", shrink=0.6)
     if title:
         figure.suptitle(title, fontsize=15)
     return figure

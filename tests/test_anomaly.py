@@ -77,7 +77,7 @@ def test_the_same_people_healthy_and_with_lesions_of_chosen_size():
     assert float(large.masks.sum()) > 3 * float(small.masks.sum())
     assert set(small.classes.tolist()) == {FINDINGS.index("tumour")}
     near = torch.nn.functional.max_pool2d(large.masks.float(), 5, 1, 2) > 0
-    assert torch.allclose(healthy.images[~near], large.images[~near], atol=1e-3)
+    assert torch.allclose(healthy.images[~near], large.images[~near], atol=5e-3)
 
 
 def test_a_coarser_grid_shows_the_same_heads():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mrctlib import dose, metrics
+from mrctlib import metrics
+from mrctlib.course import dose
 from mrctlib.course.comparison import of_beams
-from mrctlib.phantom.head import FIELD_OF_VIEW_MM, draw_patient
+from mrctlib.phantom.geometry import FIELD_OF_VIEW_MM
+from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import InputError
 
 ANGLES = pytest.mark.parametrize("angle", [0.0, 30.0, 45.0, 90.0, 123.0, 180.0, 270.0])
@@ -319,7 +321,7 @@ def test_the_same_mae_behind_the_sinuses_of_a_head():
 
     from_the_front = {"mask": mask, "target": target, "spacing": spacing, "angles": [270]}
     bone, noise = (dose.range_error(ct, sct, **from_the_front) for sct in (filled, noisy))
-    assert bone["range_mean_mm"] > 15 and bone["range_absolute_mm"] > 50 * noise["range_absolute_mm"] > 0
+    assert bone["range_mean_mm"] > 10 and bone["range_absolute_mm"] > 50 * noise["range_absolute_mm"] > 0
     bone, noise = (dose.dose_difference(ct, sct, **from_the_front)[target].mean() for sct in (filled, noisy))
     assert bone < -5 and abs(bone) > 50 * abs(noise) > 0
     # The same error, and beams that do not cross it.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mrctlib import explain
+from mrctlib.course import explain
 from mrctlib.course.networks.classifiers import VGG, BasicBlock, DenseBlock, InceptionBlock, LeNet, average_and_classify
 from mrctlib.course.networks.segmentation import UNet, VNet
 from mrctlib.models.translation import PatchDiscriminator, ResnetGenerator, UnetGenerator

@@ -2,14 +2,20 @@
 
 import base64
 import io
+import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mrctlib import plots
-from mrctlib.course.widgets import View, slider, volume_viewer
+from mrctlib.course import widgets
+from mrctlib.course.widgets import View, VolumeViewer, slider
 from mrctlib.data.volumes import Volume
+from mrctlib.runtime import InputError
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -67,18 +73,52 @@ def test_a_view_redraws_when_a_control_moves():
     assert drawn == [2, 7] and view.image.value != before
 
 
-def test_every_control_of_the_viewer_changes_the_picture(volume):
-    view = volume_viewer({"CT": volume, "twice": volume.like(2 * volume.data)})
-    moves = {"image": "twice", "right": 12, "front": 12, "up": 8, "level": 40, "width": 400}
-    assert set(moves) == set(view.controls)
-    for name, value in moves.items():
-        before = view.image.value
-        view.controls[name].value = value
-        assert view.image.value != before, name
+def test_a_viewer_holds_its_volumes_and_is_a_picture_without_a_kernel(volume):
+    viewer = VolumeViewer({"CT": volume, "twice": volume.like(2 * volume.data)}, window=(-500, 1300))
+    size = 2 * volume.data.size
+    np.testing.assert_array_equal(
+        np.frombuffer(viewer.voxels[:size], "<i2").reshape(volume.data.shape), volume.data.round()
+    )
+    assert len(viewer.voxels) == 2 * size and viewer.names == ["CT", "twice"] and viewer.window == [-500, 1300]
+    data, metadata = viewer._repr_mimebundle_()
+    assert pixels(base64.b64decode(data["image/png"])).std() > 10
+    assert "axial" in metadata["image/png"]["alt"] and data["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in data
 
 
-def test_a_view_without_a_kernel_is_a_picture(volume):
-    data, metadata = volume_viewer({"CT": volume})._repr_mimebundle_()
+def test_a_viewer_refuses_volumes_that_do_not_lie_on_each_other(volume):
+    with pytest.raises(InputError, match="one shape"):
+        VolumeViewer({"CT": volume, "half": Volume(volume.data[::2], volume.affine)})
+    with pytest.raises(InputError, match="one shape"):
+        VolumeViewer({})
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js here to run the viewer's own code")
+@pytest.mark.parametrize("name", plots.PLANES)
+def test_the_page_turns_planes_as_the_library_does(name, tmp_path):
+    """The viewer's code, run by itself: the same pixels as `plots.plane`, and the voxel under each of them."""
+    data = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
+    shutil.copy(Path(widgets.__file__).with_name("viewer.js"), tmp_path / "viewer.mjs")
+    (tmp_path / "run.mjs").write_text(
+        'import { planeOf, greys, voxelAt } from "./viewer.mjs";\n'
+        "const volume = Int16Array.from({ length: 60 }, (_, n) => n), shape = [3, 4, 5];\n"
+        f"const plane = planeOf(volume, shape, {name!r}, 1), under = [];\n"
+        "for (let row = 0; row < plane.rows; row++) for (let column = 0; column < plane.columns; column++) {\n"
+        f"  const [r, a, s] = voxelAt(shape, {name!r}, [1, 1, 1], row, column);\n"
+        "  under.push(volume[(r * 4 + a) * 5 + s]);\n"
+        "}\n"
+        "const shades = [...greys(Int16Array.from([-20, 0, 40, 80, 200]), 40, 80)];\n"
+        "console.log(JSON.stringify({ pixels: [...plane.pixels], rows: plane.rows, under, shades }));\n"
+    )
+    said = json.loads(subprocess.run(["node", "run.mjs"], cwd=tmp_path, capture_output=True, check=True).stdout)
+    wanted = plots.plane(data, name, 1)
+    assert said["pixels"] == said["under"] == wanted.ravel().tolist() and said["rows"] == len(wanted)
+    assert said["shades"] == [0, 0, 128, 255, 255]
+
+
+def test_a_view_without_a_kernel_is_a_picture():
+    view = View(lambda height: plots.bars({"a": height}, "HU"), "an axial bar", height=slider("height", 0, 9, 2))
+    data, metadata = view._repr_mimebundle_()
     assert pixels(base64.b64decode(data["image/png"])).std() > 10
     assert "axial" in metadata["image/png"]["alt"] and data["text/plain"]
     assert "application/vnd.jupyter.widget-view+json" in data

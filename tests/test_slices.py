@@ -186,7 +186,7 @@ def test_slices_without_body_are_refused(cases, tmp_path):
     ct = cases[0].volume("ct")
     write_volume(ct, tmp_path / "case" / "ct.nii.gz")
     mask = np.zeros(ct.data.shape, np.uint8)
-    mask[10:12, 10:12, 5] = 1
+    mask[19:21, 19:21, 12] = 1
     write_volume(ct.like(mask), tmp_path / "case" / "mask.nii.gz")
     with pytest.raises(InputError, match="no slice of CT has 5% body"):
         slice_set(find_cases(tmp_path), "ct", 4.0, 32)

@@ -23,7 +23,8 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
-from mrctlib import explain, plots, setup
+from mrctlib import plots, setup
+from mrctlib.course import explain
 from mrctlib.course.digits import embedded_digits
 from mrctlib.course.judge import train_judge
 from mrctlib.course.lesions import FINDINGS, draw_lesion_slices
@@ -32,6 +33,7 @@ from mrctlib.course.networks.gan import Discriminator, Generator
 from mrctlib.data.cohorts import find_cases, split_cases
 from mrctlib.data.slices import slice_set
 from mrctlib.phantom import head
+from mrctlib.phantom.imaging import SCANNERS
 from mrctlib.runtime import Tier, seed_everything
 from mrctlib.training.gan import make, play
 from mrctlib.training.recipe import PHANTOM_SHAPES, cohort_slices, recipe_for
@@ -83,7 +85,7 @@ def draw_window(folder: Path) -> dict:
         "height": hu.shape[0],
         "hu": base64.b64encode(hu.round().astype("<i2").tobytes()).decode(),
         "made": f"One axial CT slice of phantom patient {case}, seed {SEED}, with a bleeding in the brain; pixels of "
-        f"{spacing:.2f} mm, noise of {head.SCANNERS['a'].ct_noise:.0f} HU. Nothing was trained.",
+        f"{spacing:.2f} mm, noise of {SCANNERS['a'].ct_noise:.0f} HU. Nothing was trained.",
     }
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrctlib.phantom.head import BRAIN, FIELD_OF_VIEW_MM, draw_patient
+from mrctlib.phantom.geometry import FIELD_OF_VIEW_MM
+from mrctlib.phantom.head import draw_patient
+from mrctlib.phantom.tissues import BRAIN
 
 SHAPE = (96, 96, 24)
 # The box around the upper brain: the cerebellum, whose leaves are finer than these voxels, lies below it.

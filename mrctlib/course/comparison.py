@@ -23,7 +23,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from mrctlib import dose, metrics, plots
+from mrctlib import metrics, plots
+from mrctlib.course import dose
 from mrctlib.course.one_way import OneWay, OneWayRecipe
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.slices import slice_set

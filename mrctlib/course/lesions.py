@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mrctlib.phantom.head import BRAIN, Patient, draw_patient
+from mrctlib.phantom.head import Patient, draw_patient
+from mrctlib.phantom.tissues import BRAIN
 from mrctlib.runtime import InputError, derive_seed
 
 FINDINGS = ("no lesion", "tumour", "calcification")
 RADIUS_MM = (9.0, 17.0)
-SHAPE = (96, 96, 24)
-BOX = (slice(16, 80), slice(8, 88), slice(9, 21))  # heights above the face, with air all round
+SHAPE = (96, 96, 30)
+BOX = (
+    slice(16, 80),
+    slice(8, 88),
+    slice(12, 24),
+)  # heights above the face and below the top of the brain, with air all round
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,11 @@ def _slices(
     classes = kinds[torch.randint(len(kinds), (SHAPE[2],), generator=generator)]
     for height, kind in enumerate(classes):
         at = ..., height
-        if kind > 0:
-            inside = brain[at] - patient.fractions["csf"][at] > 0.9
-            lesion = _lesion(inside, generator, radius_mm, patient.space.spacing[0]) if inside.any() else 0
+        inside = brain[at] - patient.fractions["csf"][at] > 0.9
+        if not inside.any():  # above a small brain
+            classes[height] = 0
+        elif kind > 0:
+            lesion = _lesion(inside, generator, radius_mm, patient.space.spacing[0])
             share[FINDINGS[kind]][at] = lesion * brain[at]
     left = 1 - sum(share.values())
     painted = {name: fraction * left for name, fraction in patient.fractions.items()}

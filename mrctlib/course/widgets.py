@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
-from traitlets import Unicode
+from traitlets import Bytes, List, Unicode
 
 from mrctlib import plots
 from mrctlib.data.volumes import Volume
@@ -63,30 +65,35 @@ def slider(label: str, low: float, high: float, value: float, step: float = 1) -
     return kind(description=label, min=low, max=high, value=value, step=step, continuous_update=False, layout=width)
 
 
-def volume_viewer(volumes: dict[str, Volume], *, window: tuple[float, float] = plots.CT_WINDOW) -> View:
-    """One of several volumes on a grid in three planes, with sliders for the point and the grey window."""
-    first = next(iter(volumes.values()))
-    low, high = window
+class VolumeViewer(anywidget.AnyWidget):
+    """Volumes on one grid in three planes, drawn in the browser: moving a slice asks no kernel. Without one, a picture.
 
-    def draw(image: str, right: int, front: int, up: int, level: float, width: float) -> Figure:
-        shown = (level - width / 2, level + width / 2)
-        return plots.three_planes({image: (volumes[image], shown)}, (right, front, up))
+    volumes: by name; window: the grey window at first, and the range of its sliders.
 
-    sizes = first.data.shape
-    return View(
-        draw,
-        f"{', '.join(volumes)}: an axial, a coronal and a sagittal slice through the middle",
-        image=ipywidgets.Dropdown(
-            description="image",
-            options=list(volumes),
-            layout={"display": None if len(volumes) > 1 else "none"},  # one volume: nothing to choose
-        ),
-        right=slider("sagittal", 0, sizes[0] - 1, sizes[0] // 2),
-        front=slider("coronal", 0, sizes[1] - 1, sizes[1] // 2),
-        up=slider("axial", 0, sizes[2] - 1, sizes[2] // 2),
-        level=slider("level", low, high, (low + high) / 2, 10),
-        width=slider("width", 50, 2 * (high - low), high - low, 10),
-    )
+    Raises:
+        InputError: no volume, or volumes of different shapes.
+    """
+
+    _esm = Path(__file__).with_name("viewer.js")
+    names, shape, spacing, window = (List().tag(sync=True) for _ in range(4))
+    voxels = Bytes().tag(sync=True)
+
+    def __init__(self, volumes: dict[str, Volume], *, window: tuple[float, float] = plots.CT_WINDOW) -> None:
+        if len({volume.data.shape for volume in volumes.values()}) != 1:
+            raise InputError(f"volumes of {[v.data.shape for v in volumes.values()]} voxels: give some of one shape")
+        first = next(iter(volumes.values()))
+        # Round to whole numbers: HU are some, and the MR of this course goes up to thousands.
+        data = [np.clip(np.round(v.data), -32768, 32767).astype("<i2").tobytes() for v in volumes.values()]
+        shape, spacing = [list(map(kind, values)) for kind, values in ((int, first.data.shape), (float, first.spacing))]
+        super().__init__(names=list(volumes), shape=shape, spacing=spacing, window=list(window), voxels=b"".join(data))
+        self.picture = plots.png(plots.three_planes({name: (v, window) for name, v in volumes.items()}))
+        self.alt = f"{', '.join(volumes)}: an axial, a coronal and a sagittal slice through the middle"
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict]:
+        live = super()._repr_mimebundle_(**options) or {}
+        live = live[0] if isinstance(live, tuple) else live
+        picture = base64.b64encode(self.picture).decode()
+        return {**live, "image/png": picture, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
 class VisualTuringTest(View):

@@ -11,7 +11,7 @@ from mrctlib.data.volumes import Volume
 
 GRID_MM, LAYERS = 3.2, 14  # coarse, so that fine voxels and their noise do not count
 VAULT_MM = (25, 75)  # below the top of the body: bone all around the brain, however long the neck
-LEAST_DISTANCE = 0.175  # patients of one contrast lie as far apart, even if the few that were trained on do not
+LEAST_DISTANCE = 0.125  # patients of one contrast lie as far apart, even if the few that were trained on do not
 SIZES = {"size_mm": ("its body measures", 1 / 1.3, 1.3), "spacing_mm": ("its voxels measure", 0, 2)}
 
 

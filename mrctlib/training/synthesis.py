@@ -87,9 +87,25 @@ def synthesize(
         if not torch.isfinite(fake).all():
             raise InputError("the network gave NaN or infinite values: its training diverged; train again")
         fake = paste_about(fake, middle, stack.shape[-2:], fill=-1.0)
-        back = resample_like(plane.like(np.moveaxis(fake[:, 0].numpy(), 0, 2)), image, fill=-1.0)
-        hu[..., part] = denormalise_ct(back.data, inside.data)
+        hu[..., part] = denormalise_ct(_back_within(plane.like(_volume(fake)), image, inside, spacing), inside.data)
     return mr.like(hu)
+
+
+def _volume(stack: Tensor) -> np.ndarray:
+    return np.moveaxis(stack[:, 0].numpy(), 0, 2)
+
+
+def _back_within(plane: Volume, image: Volume, inside: Volume, spacing: float) -> np.ndarray:
+    """Slices back on the grid of `image`, interpolated between voxels of the body alone.
+
+    Plain interpolation would mix the skin with the air beside it, over the width of a training pixel: an error of
+    hundreds of HU in a shell that holds a good part of a head. So both the image and the body's share of it are
+    resampled, and divided.
+    """
+    body = _volume((to_stack(inside, spacing)[0] > 0.5).float())
+    share = resample_like(plane.like(body), image, fill=0.0).data
+    shown = resample_like(plane.like(plane.data * body), image, fill=0.0).data
+    return np.where(share > 0.02, shown / np.maximum(share, 0.02), -1.0).astype(np.float32)
 
 
 def _both_ways(generator: nn.Module, part: Tensor, mirror: bool) -> Tensor:

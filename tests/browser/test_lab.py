@@ -37,7 +37,7 @@ import torch
 
 from mrctlib import plots
 from mrctlib.data.volumes import Volume
-from mrctlib.course.widgets import LivePreview, View, VisualTuringTest, slider, volume_viewer
+from mrctlib.course.widgets import LivePreview, View, VisualTuringTest, VolumeViewer, slider
 
 
 def draw(value):
@@ -76,9 +76,11 @@ KINDS = {
     "tick box": ("View(draw, 'yes or no', value=ipywidgets.Checkbox())", 1),
     "toggle buttons": ("View(draw, 'a letter', value=ipywidgets.ToggleButtons(options=['A', 'B']))", 1),
     "animation": ("animation()", 2),
-    "volume viewer": ("volume_viewer({'whole': noise, 'half': half}, window=(0, 500))", 6),
     "visual Turing test": ("VisualTuringTest(pictures, torch.tensor([1, 0, 1, 0]))", 2),
 }
+
+
+VIEWER = "VolumeViewer({'whole': noise, 'half': half}, window=(0, 500))"
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,7 @@ def widgets(page, lab):
     cells += ["preview.handle = None\npreview(3)"]
     cells += [f"{made}  # {kind}\n" for kind, (made, _) in KINDS.items()]
     cells += [f"cut({made})  # {kind}, cut\n" for kind, (made, _) in KINDS.items()]
+    cells += [VIEWER]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else JupyterLab asks for one
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=kernel)
     student = Student(page, lab, "widgets.ipynb", notebook)
@@ -126,7 +129,7 @@ def test_a_live_preview_changes_in_place_and_the_test_notices_when_it_cannot(wid
 
 
 def test_tab_reaches_every_control_and_arrow_keys_move_the_sliders(widgets, page, shot):
-    words = "  # volume viewer\n"
+    words = "  # whole-number slider\n"
     widgets.run(words)
     view = widgets.view(words)
     widgets.cell(words).locator(".cm-content").click()
@@ -145,7 +148,29 @@ def test_tab_reaches_every_control_and_arrow_keys_move_the_sliders(widgets, page
             page.keyboard.press(key)
             assert (float(held.get_attribute("aria-valuenow")) > value) == up, f"{key} on {control.inner_text()!r}"
             expect(view.image, f"{key} on {control.inner_text()!r}").not_to_have_attribute("src", drawn)
-    shot("volume_viewer", view.image)
+    shot("slider", view.image)
+
+
+def test_the_viewer_draws_every_plane_in_the_page(widgets, page, shot):
+    output = widgets.run(VIEWER)
+    canvases, sliders = output.locator("canvas"), output.locator("input[type=range]")
+    expect(canvases).to_have_count(3)
+    assert sliders.count() == 5
+
+    def seen():
+        return [canvases.nth(n).evaluate("(canvas) => canvas.toDataURL()") for n in range(3)]
+
+    for n, changed in enumerate(((2,), (1,), (0,), (0, 1, 2), (0, 1, 2))):  # sagittal, coronal, axial, level, width
+        before = seen()
+        sliders.nth(n).focus()
+        page.keyboard.press("ArrowRight")
+        assert tuple(i for i, (a, b) in enumerate(zip(before, seen(), strict=True)) if a != b) == changed
+    before = seen()
+    output.locator("select").select_option("half")
+    assert all(a != b for a, b in zip(before, seen(), strict=True))
+    canvases.nth(0).hover()
+    expect(output.locator("output")).to_contain_text("at voxel")
+    shot("volume_viewer", output)
 
 
 # ---------------------------------------------------------------------------------------------------- lab 8

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrctlib import explain
+from mrctlib.course import explain
 from mrctlib.course.exercises.core import Exercise, Question
 
 
