@@ -11,7 +11,7 @@ from mrctlib.phantom.tissues import BRAIN
 from mrctlib.runtime import InputError
 
 SHAPE = (48, 48, 36)
-# The sum of each tissue's shares in patient (0, 0), drawn before there was a keyword `atrophy`.
+# The sum of each tissue's shares in patient (0, 0) without atrophy: who changes it changes every patient of the course.
 BEFORE = {"csf": 3174.6, "grey": 3816.53, "white": 4182.64, "bone": 2269.79, "fat": 4634.38}
 
 

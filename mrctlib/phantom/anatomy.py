@@ -26,7 +26,7 @@ class Person:
         self.length = self._draw(1.0, 0.03)
         self.skull = self._draw(6.3, 1.0, low=3.2)
         self.scalp_fat = self._draw(2.8, 0.8, low=1.0)
-        self.ventricles = math.exp(self._draw(0.0, 0.27))
+        self.ventricles = math.exp(min(0.45, self._draw(0.0, 0.27)))  # wider ones are none of a healthy head
         self.sulci = self._draw(0.82, 0.25, low=0.3)
         self.sinus = self._draw(1.0, 0.15, low=0.6)
         self.mastoid = self._draw(1.0, 0.2, low=0.5)
