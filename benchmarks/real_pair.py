@@ -18,7 +18,7 @@ import numpy as np
 from mrctlib import metrics, setup
 from mrctlib.data.cohorts import find_cases, real_pair, split_cases
 from mrctlib.phantom.head import write_cohort
-from mrctlib.runtime import InputError, tier
+from mrctlib.runtime import tier
 from mrctlib.training.recipe import MODELS, PHANTOM_SHAPES, cohort_slices, recipe_for
 from mrctlib.training.synthesis import synthesize
 from mrctlib.training.translation import TranslationTraining
@@ -34,7 +34,7 @@ def main() -> None:
     setup()
     here, template = tier(), real_pair()
     if template is None:
-        raise InputError("the real pair is missing: point MRCT_DATA at a folder that holds mr_ct")
+        options.error("the real pair is missing: point MRCT_DATA at a folder that holds mr_ct/1MNI01")
     mr, ct, body = template.pair()
     water = metrics.mae(ct.data, np.zeros_like(ct.data), body)
     print(f"real pair, all water: {water:.1f} HU")

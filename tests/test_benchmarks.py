@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch._dynamo
 
+from mrctlib.phantom.head import write_cohort
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 # What each is called with, and what it must say.
 RUNS = {
@@ -18,6 +20,7 @@ RUNS = {
     "lecture_cells": (["tiny.ipynb"], "tiny: "),
     "memory_of_training": (["--patients", "4", "--slices", "20", "--steps", "2"], "two processes"),
     "memory_of_synthesis": (["--shape", "64x64x16"], "synthesis of 64 x 64 x 16: "),
+    "real_pair": (["--seeds", "1", "--cases", "5", "--steps", "1"], "all water"),
     "segmentation": (["--seconds", "0.05", "--seeds", "1", "--patients", "2"], "sliding window: mean Dice"),
     "translation_quality": (
         ["--seeds", "1", "--cases", "5", "--steps", "1", "--models", "paired", "published"],
@@ -39,6 +42,11 @@ def test_it_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MRCT_TIER", "cpu")
     monkeypatch.setenv("MRCT_DATA", "embedded")
     monkeypatch.setattr(sys, "argv", [name, *arguments])
+    if name == "real_pair":  # a phantom patient stands in for it
+        monkeypatch.setenv("MRCT_DATA", str(tmp_path))
+        write_cohort(tmp_path / "heads", 1, shape=(40, 40, 30))
+        (tmp_path / "mr_ct").mkdir()
+        (tmp_path / "heads" / "phantom_0_000").rename(tmp_path / "mr_ct" / "1MNI01")
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), "tiny.ipynb")
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     benchmark = importlib.util.module_from_spec(spec)
