@@ -54,10 +54,9 @@ def write_views(views: dict[str, dict], folder: Path) -> None:
     (folder / "data.js").write_text(f"const VIEWS = {{\n{lines}\n}};\n", encoding="utf-8")
 
 
-def write_png(image: np.ndarray, path: Path, shades: int = 64) -> None:
-    """Write an image from 0 to 1, (rows, columns) or (rows, columns, 3), as a PNG of few shades."""
-    picture = Image.fromarray((255 * np.clip(image, 0, 1)).round().astype(np.uint8))
-    picture.quantize(shades, dither=Image.Dither.NONE).save(path, optimize=True)
+def write_png(image: np.ndarray, path: Path) -> None:
+    """Write an image from 0 to 1, (rows, columns) or (rows, columns, 3), as a PNG."""
+    Image.fromarray((255 * np.clip(image, 0, 1)).round().astype(np.uint8)).save(path, optimize=True)
 
 
 def frames(picture: np.ndarray, words: list[list[str]]) -> dict:
@@ -115,7 +114,7 @@ def draw_latent(folder: Path) -> dict:
             seen = ", ".join(map(str, judge.classes((made + 1) / 2).tolist()))
             words[-1].append(f"{share:.0%} of the way, length {length:g}: the judge reads {seen}.")
         rows.append(torch.cat(row, dim=1))
-    picture = (31 * torch.cat(rows)).round().numpy() / 31
+    picture = torch.cat(rows).numpy()
     write_png(picture, folder / "latent.png")
     return frames(picture, words) | {
         "made": f"DCGAN of lab 3, {steps:,} steps of 32 digits, seed {SEED}, its weights averaged over the last "
@@ -157,9 +156,9 @@ def draw_cyclegan(folder: Path) -> dict:
     look(training)
     training.run(look)
     for name, images in (("mr", mr.images), ("ct", ct.images)):
-        write_png(_as_seen(images[chosen]), folder / f"cyclegan_{name}.png", shades=40)
+        write_png(_as_seen(images[chosen]), folder / f"cyclegan_{name}.png")
     picture = np.concatenate(row, axis=1)
-    write_png(picture, folder / "cyclegan.png", shades=40)
+    write_png(picture, folder / "cyclegan.png")
     return frames(picture, [words]) | {
         "made": f"CycleGAN of lab 8 at the cpu tier: {recipe.steps} steps of {recipe.batch} MR and {recipe.batch} CT "
         f"slices, seed {SEED}, the averaged generator. {len(training_cases)} phantom patients of seed {SEED}, "
