@@ -579,12 +579,12 @@ Question(
 
 Question(
     "gans.extrapolation",
-    text="You walk on beyond the noise of the training, along a straight line from the origin. What does the generator make?",
+    text="You walk on, far beyond the noise of the training, along a straight line from the origin. What does the generator make?",
     choices=[
         "ever better digits",
         "new digits, as different as those in training",
         "a grey image",
-        "ever harsher images, further and further from any digit",
+        "harsh images, far from any real digit",
     ],
     answer="d",
     explanation="Nobody ever judged it there. Its inner values grow with the noise, and tanh drives the pixels to black or "

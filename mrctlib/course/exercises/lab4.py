@@ -496,7 +496,7 @@ Question(
     "histology.noise_length",
     text="Noise with 64 normal numbers: about how long is such a vector?",
     answer=8,
-    unit="(its Euclidean length)",
+    unit="Euclidean length",
     tolerance=0.3,
     explanation="The root of 64: nearly all noise lies near a sphere of radius 8, and next to nothing near 0.",
     wrong={64: "That is its squared length.", 0: "The mean of the vectors is 0, but hardly any single one is near it.", 1: "That is each number's standard deviation."},
