@@ -225,13 +225,13 @@ Question(
     "translation.why_unpaired",
     text="Why not simply train on MR/CT pairs of the same patients?",
     choices=[
+        "Pairs exist but never fit: hours, another table and a moved jaw lie between them",
         "Pairs do not exist: nobody is scanned twice",
-        "Pairs exist but never fit: hours, another table and a moved jaw lie between the two scans",
-        "Pairs make a network overfit",
+        "Pairs make a network learn its patients by heart, and it fails on all whom it has not met",
     ],
-    answer="b",
+    answer="a",
     wrong={
-        "a": "They exist: radiotherapy patients often have both. Look at what happens between the scans.",
+        "b": "They exist: radiotherapy patients often have both. Look at what happens between the scans.",
         "c": "A supervised network does better when the pairs fit. The trouble is with the fit.",
     },
     explanation="Registration leaves millimetres, and a supervised network turns millimetres into blur.",
@@ -239,11 +239,15 @@ Question(
 Question(
     "translation.bone_and_air",
     text="Cortical bone is nearly as dark as air on MR. How can a network still tell them apart?",
-    choices=["From the exact grey value", "From the surroundings and the place in the head", "It cannot"],
-    answer="b",
+    choices=[
+        "From the exact grey value, where the MR has little noise",
+        "It cannot",
+        "From the surroundings and the place in the head",
+    ],
+    answer="c",
     wrong={
         "a": "Noise is larger than that difference: both hold almost no signal.",
-        "c": "Radiologists can: a dark ring under the scalp is skull, a dark hole behind the nose is air.",
+        "b": "Radiologists can: a dark ring under the scalp is skull, a dark hole behind the nose is air.",
     },
     explanation="That is why a lookup table from grey value to HU fails where it matters, and why context is needed.",
 )
@@ -264,7 +268,7 @@ Question(
     "translation.pool",
     text="The discriminator is also shown fakes from up to 50 images ago. What for?",
     choices=[
-        "To save the generator's time",
+        "To save the time that it takes to make a new fake at every step",
         "So that the generator cannot win by going round in circles",
         "To make the fakes more alike",
     ],
@@ -279,29 +283,29 @@ Question(
     "translation.hidden",
     text="A CycleGAN returns the MR almost perfectly, but a little noise on the fake CT ruins the return. What has it learned?",
     choices=[
-        "A very good translation",
         "To hide the MR in texture too faint to see",
+        "A very good translation, which noise disturbs",
         "To overfit the training patients",
     ],
-    answer="b",
+    answer="a",
     wrong={
-        "a": "Anatomy that is really drawn in the CT would survive a little noise.",
+        "b": "Anatomy that is really drawn in the CT would survive a little noise.",
         "c": "Overfitting would show on new patients, not under noise.",
     },
     explanation="Cycle consistency rewards any code that comes back, readable or not. Noise on the way back takes the code away.",
 )
 Question(
     "translation.trust",
-    text="A synthetic CT paints a small calcification like brain. What does its low MAE tell you about that?",
+    text="A synthetic CT paints a small calcification darker than brain. What does its low MAE tell you about that?",
     choices=[
         "That the calcification was not there",
-        "Nothing about so few voxels",
         "That the metric is computed wrongly",
+        "Nothing about so few voxels",
     ],
-    answer="b",
+    answer="c",
     wrong={
         "a": "The MR and the phantom's own mask say it is there.",
-        "c": "It is computed rightly, as a mean over all voxels of the body.",
+        "b": "It is computed rightly, as a mean over all voxels of the body.",
     },
     explanation="A mean over the body cannot see what fills a thousandth of it. What a network never saw, it cannot be trusted to draw.",
 )
