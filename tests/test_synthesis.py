@@ -60,6 +60,15 @@ def test_large_slices_are_translated_a_few_at_a_time(cases):
     assert max(number / 2 * size**2 for _, _, number, size in seen.asked) <= synthesis.PIXELS
 
 
+@pytest.mark.parametrize(("generator", "depth", "window"), [("unet", 3, 40), ("unet", 4, 48), ("resnet", 9, 36)])
+def test_a_body_wider_than_the_window_gets_as_little_more_air_as_the_generator_allows(generator, depth, window):
+    voxels, body = np.zeros((64, 64, 4), np.float32), np.zeros((64, 64, 4), bool)
+    voxels[14:49, 14:49], body[14:49, 14:49] = np.arange(4), True  # 35 pixels across
+    seen, recipe = Seen("cpu"), CycleRecipe(generator=generator, depth=depth, spacing=1.0, size=32)
+    synthesize(seen, Volume(voxels, np.eye(4)), body, recipe)
+    assert {size for *_, size in seen.asked} == {window}
+
+
 def test_a_slice_more_costs_little_more_than_its_own_voxels():
     """In bytes a voxel; the synthetic CT itself has 4."""
     peaks = {}

@@ -78,7 +78,8 @@ def synthesize(
     shown = mr_range(mr.data, body, name)
     covered = [(to_stack(inside, spacing)[0] > 0.5).any(0) for _, _, inside in axial_slabs(mr, body)]
     middle, extent = body_window(torch.stack(covered))
-    size = max(recipe.size, -(-extent // 16) * 16)  # generators halve the size several times
+    grain = 2**recipe.depth if recipe.generator == "unet" else 4  # generators halve the size so many times
+    size = max(recipe.size, -(-extent // grain) * grain)
     hu = np.empty(mr.data.shape, np.float32)
     for part, image, inside in axial_slabs(mr, body):
         stack, plane = to_stack(image.like(scaled_mr(image.data, inside.data, *shown)), spacing)
