@@ -26,3 +26,18 @@ def test_nearly_all_of_the_ventricles_is_in_the_box():
 def test_another_scanner_changes_only_the_images():
     a, b = draw_brains(0, [3]), draw_brains(0, [3], "b")
     assert torch.equal(a.labels, b.labels) and not torch.allclose(a.images, b.images, atol=0.01)
+
+
+def test_thin_slices_lie_where_the_thick_ones_do():
+    thick, thin = draw_brains(0, [1]), draw_brains(0, [1], thin=True)
+    assert thin.images.shape == thick.images.shape
+    assert (thin.labels == thick.labels).float().mean() > 0.75
+    assert abs(thin.ventricles.sum() / thick.ventricles.sum() - 1) < 0.2
+
+
+def test_fluid_is_bright_on_t2():
+    brains = draw_brains(0, [2], contrasts=("t2w", "t1w"))
+    csf, grey, white = (float(brains.images[brains.labels == index].mean()) for index in (1, 2, 3))
+    assert csf > grey > white
+    assert torch.equal(brains.seen["t2w"], brains.images)
+    assert torch.equal(brains.seen["t1w"], draw_brains(0, [2]).images)

@@ -37,8 +37,8 @@ Question(
     choices=["where bone is", "how much fat a voxel holds", "nothing in principle: it could compute them itself", "HU"],
     answer="c",
     explanation="What is computed from the input adds no information. It may still be learned sooner, since the network "
-    "need not find the sum and the difference itself. In this lab there is a little more: the out-of-phase image is stored "
-    "without its sign, and each image of the phantom has noise of its own.",
+    "need not find the sum and the difference itself. In this lab the out-of-phase image is stored without its sign, and so "
+    "water and fat do tell something that the two echoes as stored do not: which of them is more.",
     wrong={
         "a": "Bone gives hardly any signal in any of the four.",
         "b": "That is half the difference of the two echoes.",
