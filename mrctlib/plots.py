@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image, ImageChops
 
 from mrctlib.data.volumes import HU_RANGE, Volume
@@ -123,10 +124,13 @@ def picture(
 def mark(axis: Axes, pixel_mm: tuple[float, float], shape: tuple[int, int], bar_mm: float = 50.0) -> None:
     """The patient's right, and a bar of `bar_mm`, on a picture of (rows, columns); pixels measure (down, across) mm."""
     (rows, columns), (down, across) = shape, pixel_mm
-    ink = {"color": "white", "fontsize": 10, "fontweight": "bold"}
+    thin, wide = (
+        [withStroke(linewidth=w, foreground="black")] for w in (2, 4.5)
+    )  # to be seen on a bright head as well
+    ink = {"color": "white", "fontsize": 10, "fontweight": "bold", "path_effects": thin}
     axis.text(0.03, 0.5, "R", transform=axis.transAxes, va="center", **ink)
     left, low = 0.04 * columns, rows - 1 - 0.04 * rows
-    axis.plot([left, left + bar_mm / across], [low, low], color="white", linewidth=2.5, solid_capstyle="butt")
+    axis.plot([left, left + bar_mm / across], [low, low], color="white", linewidth=2.5, path_effects=wide)
     axis.text(left, low - 6 / down, f"{bar_mm:.0f} mm", **ink)
 
 
