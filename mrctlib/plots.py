@@ -57,7 +57,7 @@ def png(figure: Figure) -> bytes:
     image = Image.open(raw).convert("RGB")
     grey = image.convert("L")
     coloured = ImageChops.difference(image, grey.convert("RGB")).getbbox()
-    (image if coloured else grey).save(small, format="png", optimize=True)
+    (image if coloured else grey).save(small, format="png")
     return small.getvalue()
 
 
