@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image, ImageChops
+from torch import Tensor
 
 from mrctlib.data.volumes import HU_RANGE, Volume
 
@@ -105,10 +106,15 @@ def show_source(thing: Callable) -> None:
 def plane(volume: Volume | np.ndarray, name: str, at: int) -> np.ndarray:
     """One slice of a volume, (rows, columns), turned as radiologists look at it."""
     data = volume.data if isinstance(volume, Volume) else volume
-    cut = np.take(data, at, axis={"axial": 2, "coronal": 1, "sagittal": 0}[name])
-    turned = cut.T[::-1]  # the second axis goes up
-    # The patient's right on the left of the picture; in a sagittal plane the front is on the left.
-    return turned[:, ::-1]
+    return upright(np.take(data, at, axis={"axial": 2, "coronal": 1, "sagittal": 0}[name]))
+
+
+def upright(image: np.ndarray | Tensor) -> np.ndarray:
+    """A slice (R, A), (R, S) or (A, S), perhaps with axes of length 1, to (rows, columns) as radiologists look at it.
+
+    Its second axis goes up; the patient's right is on the left of the picture, in a sagittal plane the front.
+    """
+    return np.asarray(image).squeeze().T[::-1, ::-1]
 
 
 def picture(
@@ -124,9 +130,8 @@ def picture(
 def mark(axis: Axes, pixel_mm: tuple[float, float], shape: tuple[int, int], bar_mm: float = 50.0) -> None:
     """The patient's right, and a bar of `bar_mm`, on a picture of (rows, columns); pixels measure (down, across) mm."""
     (rows, columns), (down, across) = shape, pixel_mm
-    thin, wide = (
-        [withStroke(linewidth=w, foreground="black")] for w in (2, 4.5)
-    )  # to be seen on a bright head as well
+    # An outline, to be seen on a bright head as well.
+    thin, wide = ([withStroke(linewidth=width, foreground="black")] for width in (2, 4.5))
     ink = {"color": "white", "fontsize": 10, "fontweight": "bold", "path_effects": thin}
     axis.text(0.03, 0.5, "R", transform=axis.transAxes, va="center", **ink)
     left, low = 0.04 * columns, rows - 1 - 0.04 * rows

@@ -77,7 +77,9 @@ def test_the_same_people_healthy_and_with_lesions_of_chosen_size():
     assert float(large.masks.sum()) > 3 * float(small.masks.sum())
     assert set(small.classes.tolist()) == {FINDINGS.index("tumour")}
     near = torch.nn.functional.max_pool2d(large.masks.float(), 5, 1, 2) > 0
-    assert torch.allclose(healthy.images[~near], large.images[~near], atol=5e-3)
+    # Elsewhere a lesion only tints thin fluid at the border of the box, too little of a pixel to be in the mask.
+    elsewhere = (healthy.images - large.images)[~near].abs()
+    assert elsewhere.max() < 5e-3 and (elsewhere > 1e-3).float().mean() < 2e-4
 
 
 def test_a_coarser_grid_shows_the_same_heads():

@@ -45,7 +45,8 @@ def test_all_but_the_brain_stays_the_same(person):
     well, ill = person[0.0], person[1.0]
     np.testing.assert_array_equal(well.body, ill.body)
     for name in set(well.fractions) - set(BRAIN):  # only shares of voxels that brain and skull have in common may move
-        np.testing.assert_allclose(well.fractions[name], ill.fractions[name], atol=0.3)
+        # The wide fourth ventricle reaches the tentorium as well.
+        np.testing.assert_allclose(well.fractions[name], ill.fractions[name], atol=0.2 if name == "dura" else 0.1)
     change = np.abs(well.ct() - ill.ct())
     head = ill.body & (sum(well.fractions[name] for name in BRAIN).numpy() == 0)
     np.testing.assert_array_equal(change[:2], 0)  # the noise is the same, too

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
@@ -74,7 +75,9 @@ def test_command_runs_each_row_once(ten, tmp_path, monkeypatch, capsys):
     assert [row["method"] for row in told["rows"]] == ["supervised"]
     for name in ("figure.png", "progression.png", "drift.png"):
         drawn = plt.imread(tmp_path / name)
-        assert min(drawn.shape[:2]) > 100 and drawn.std() > 0.05  # a picture, and not an empty one
+        assert (
+            min(drawn.shape[:2]) > 100 and np.atleast_3d(drawn)[..., 0].std() > 0.1
+        )  # a picture, and not an empty one
     monkeypatch.setattr(comparison, "run", None)  # a second run would fail
     assert cli.main(command) == 0
     assert "HU" in capsys.readouterr().out

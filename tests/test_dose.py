@@ -306,7 +306,7 @@ def test_the_same_mae_as_noise_and_as_a_slab_in_the_beam():
 
 
 def test_the_same_mae_behind_the_sinuses_of_a_head():
-    patient = draw_patient(0, 0, (96, 96, 24))
+    patient = draw_patient(0, 1, (96, 96, 24))  # with wide sinuses
     ct, mask = patient.ct(noisy=False), patient.body
     spacing = tuple(field / voxels for field, voxels in zip(FIELD_OF_VIEW_MM, ct.shape, strict=True))
     cavities = ndimage.binary_erosion(mask, iterations=3) & (ct < -400)
@@ -321,7 +321,7 @@ def test_the_same_mae_behind_the_sinuses_of_a_head():
 
     from_the_front = {"mask": mask, "target": target, "spacing": spacing, "angles": [270]}
     bone, noise = (dose.range_error(ct, sct, **from_the_front) for sct in (filled, noisy))
-    assert bone["range_mean_mm"] > 10 and bone["range_absolute_mm"] > 50 * noise["range_absolute_mm"] > 0
+    assert bone["range_mean_mm"] > 15 and bone["range_absolute_mm"] > 50 * noise["range_absolute_mm"] > 0
     bone, noise = (dose.dose_difference(ct, sct, **from_the_front)[target].mean() for sct in (filled, noisy))
     assert bone < -5 and abs(bone) > 50 * abs(noise) > 0
     # The same error, and beams that do not cross it.

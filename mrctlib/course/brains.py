@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrctlib.phantom.geometry import FIELD_OF_VIEW_MM
 from mrctlib.phantom.head import draw_patient
+from mrctlib.phantom.imaging import Scanner
 from mrctlib.phantom.tissues import BRAIN
 
 SHAPE = (96, 96, 24)
@@ -22,14 +23,18 @@ SPACING_MM = tuple(field / voxels for field, voxels in zip(FIELD_OF_VIEW_MM, SHA
 class Brains:
     """Stacks of axial slices, (patients, S, R, A): 12 slices of 60 x 72 pixels, spacing `SPACING_MM` = (R, A, S).
 
-    images: MR, white matter near 0.2; labels: 0 other, then 1 + index in `BRAIN`; ventricles: share of each voxel;
-    seen: the images in each contrast that was asked for, `images` being the first.
+    seen: MR by contrast, white matter of T1w near 0.2; labels: 0 other, then 1 + index in `BRAIN`; ventricles: share of
+    each voxel.
     """
 
-    images: Tensor
+    seen: dict[str, Tensor]
     labels: Tensor
     ventricles: Tensor
-    seen: dict[str, Tensor]
+
+    @property
+    def images(self) -> Tensor:
+        """The MR in the first contrast that was asked for."""
+        return next(iter(self.seen.values()))
 
     def slices(self) -> tuple[Tensor, Tensor]:
         """(images (N, 1, R, A), labels (N, R, A)) of all patients, one after the other."""
@@ -37,9 +42,14 @@ class Brains:
 
 
 def draw_brains(
-    seed: int, cases: Iterable[int], scanner: str = "a", *, contrasts: Sequence[str] = ("t1w",), thin: bool = False
+    seed: int,
+    cases: Iterable[int],
+    scanner: str | Scanner = "a",
+    *,
+    contrasts: Sequence[str] = ("t1w",),
+    thin: bool = False,
 ) -> Brains:
-    """The brains of phantom patients `cases` of a seed, as scanner `a` or `b` sees them.
+    """The brains of phantom patients `cases` of a seed, as a scanner sees them.
 
     contrasts: see `imaging.CONTRASTS`. thin: slices 4 mm thick with gaps of 4 mm, in place of slices 8 mm thick that
     touch: fewer voxels hold two tissues.
@@ -54,4 +64,4 @@ def draw_brains(
         volumes += [torch.from_numpy(patient.labels(BRAIN)), patient.ventricles]
         stacks.append([volume[box].permute(2, 0, 1) for volume in volumes])
     *images, labels, ventricles = (torch.stack(stack) for stack in zip(*stacks, strict=True))
-    return Brains(images[0], labels.long(), ventricles, dict(zip(contrasts, images, strict=True)))
+    return Brains(dict(zip(contrasts, images, strict=True)), labels.long(), ventricles)

@@ -16,11 +16,8 @@ from mrctlib.runtime import InputError, derive_seed
 FINDINGS = ("no lesion", "tumour", "calcification")
 RADIUS_MM = (9.0, 17.0)
 SHAPE = (96, 96, 30)
-BOX = (
-    slice(16, 80),
-    slice(8, 88),
-    slice(12, 24),
-)  # heights above the face and below the top of the brain, with air all round
+# Heights above the face and below the top of the brain, with air all round.
+BOX = (slice(16, 80), slice(8, 88), slice(12, 24))
 
 
 @dataclass(frozen=True)

@@ -140,11 +140,6 @@ class Place:
         return slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)
 
 
-def mirrored(points: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    """The same points on the other side of the head."""
-    return [(-x, *rest) for x, *rest in points]
-
-
 def union(*distances: Tensor) -> Tensor:
     result = distances[0]
     for distance in distances[1:]:
