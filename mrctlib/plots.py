@@ -133,7 +133,7 @@ def mark(axis: Axes, pixel_mm: tuple[float, float], shape: tuple[int, int], bar_
     # An outline, to be seen on a bright head as well.
     thin, wide = ([withStroke(linewidth=width, foreground="black")] for width in (2, 4.5))
     ink = {"color": "white", "fontsize": 10, "fontweight": "bold", "path_effects": thin}
-    axis.text(0.03, 0.5, "R", transform=axis.transAxes, va="center", **ink)
+    axis.text(0.03, 0.97, "R", transform=axis.transAxes, va="top", **ink)  # a corner, where there mostly is air
     left, low = 0.04 * columns, rows - 1 - 0.04 * rows
     axis.plot([left, left + bar_mm / across], [low, low], color="white", linewidth=2.5, path_effects=wide)
     axis.text(left, low - 6 / down, f"{bar_mm:.0f} mm", **ink)
