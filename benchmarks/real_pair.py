@@ -2,9 +2,9 @@
 
     MRCT_DATA=... python benchmarks/real_pair.py [--seeds 3] [--cases 60] [--models paired cyclegan] [--steps N]
 
-The real pair is the template in MRCT_DATA/mr_ct (TEACHING.md: how anybody gets it): averages of many people, so their CT is
-blurred and their skull no denser than 770 HU. One head: what is found here is no claim about patients. Beside it, in
-the same units, unseen phantom patients of the same ranges. The ranges of `Variation` are fixed before this is run.
+The real pair is the template in MRCT_DATA/mr_ct (TEACHING.md: how anybody gets it): averages of many people, so their
+CT is blurred and their skull no denser than 770 HU. One head: what is found here is no claim about patients. Beside it,
+in the same units, unseen phantom patients of the same ranges. The ranges of `Variation` are fixed before this is run.
 """
 
 from __future__ import annotations
