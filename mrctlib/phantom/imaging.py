@@ -110,8 +110,7 @@ def mr_image(
         cavities = blurred((fractions["air"] * body).float(), 4.0, space.spacing)
         shading = shading * torch.exp(-3 * scanner.susceptibility * cavities)
     if scanner.chemical_shift_mm:
-        pixels = scanner.chemical_shift_mm / space.spacing[0]
-        fat = torch.from_numpy(ndimage.shift(fat.numpy(), (pixels, 0, 0), order=1, mode="nearest"))
+        fat = _shifted(fat, scanner.chemical_shift_mm / space.spacing[0])
     # The phase of a plain spin echo is refocused, so fat and water add; out of phase they cancel.
     echoes = [(water + fat) * shading] if sequence != "dixon" else [(water + fat) * shading, (water - fat) * shading]
     seen = []
@@ -138,6 +137,14 @@ def _mixed(values: dict[str, float], fractions: dict[str, Tensor]) -> Tensor:
         if values[name]:
             total.add_(share, alpha=values[name])
     return total
+
+
+def _shifted(image: Tensor, voxels: float) -> Tensor:
+    """Moved along the first axis, interpolated linearly; what enters is as at the border."""
+    last = len(image) - 1
+    at = (torch.arange(len(image)) - voxels).clamp(0, last)
+    low = at.floor().long()
+    return torch.lerp(image[low], image[(low + 1).clamp(max=last)], (at - low)[:, None, None])
 
 
 def _k_space(image: Tensor, space: Space, scanner: Scanner, generator: torch.Generator) -> Tensor:
