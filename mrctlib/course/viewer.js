@@ -41,6 +41,7 @@ function render({ model, el }) {
     label.style.cssText = "display: inline-flex; gap: 6px; margin-right: 14px; align-items: center";
     inputs[name] = make(tag, label, values);
     inputs[name].addEventListener("input", draw);
+    inputs[name].dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys away from it
   }
   control("image", {}, "select");
   names.forEach((name, index) => make("option", inputs.image, { value: index, textContent: name }));

@@ -176,7 +176,7 @@ def test_the_viewer_draws_every_plane_in_the_page(widgets, page, shot):
 # ---------------------------------------------------------------------------------------------------- lab 8
 
 FEWER = {  # the lab as it is, but for a cohort and a training that are small enough to wait for
-    "cases=40": "cases=10",
+    "cases=HERE.pick(cpu=40, gpu=20)": "cases=10",
     'recipe = recipe_for("cyclegan", HERE, seed=SEED)': (
         'recipe = replace(recipe_for("cyclegan", HERE, seed=SEED), steps=30, watch_every=5)'
     ),
