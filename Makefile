@@ -1,5 +1,5 @@
 # A fresh clone needs no step before any of these. Each installs what it needs once, into .venv.
-.PHONY: demo compare lab test test-browser test-colab notebooks slides site site-views badges lint bench gpu
+.PHONY: demo compare lab test test-browser test-colab notebooks models slides site site-views badges lint bench gpu
 .DEFAULT_GOAL := demo
 
 PYTHON ?= python3
@@ -68,6 +68,11 @@ test-colab:
 # Execute every notebook as the cpu tier and store its outputs, normalised.
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)
+
+# Train the shipped models anew, all or MODEL=NAME, and put them on the shelf. Hours on a CPU; goes on where it stopped.
+# Digits want MNIST: see MRCT_DATA in TEACHING.md.
+models: $(STAMP)
+	$(BIN)/python -m mrctlib.course.models $(MODEL) --out $(OUT)/models
 
 # A deck for each lecture, from its stored outputs: one file, no network. Press S for the notes and the time.
 slides: $(STAMP)

@@ -2,9 +2,9 @@
 
     python -m mrctlib.course.models [NAME ...]     makes them again, in out/models; goes on where it stopped
 
-A model is two files on the shelf. NAME.safetensors has its networks, large weights in half precision. NAME.json says how
-it came to be: recipe, data with their digest, seeds, seconds, hardware, versions, commit, and what was measured, seed by
-seed. Nothing there is typed in by hand.
+A model is two files on the shelf. NAME.safetensors has its networks, large weights in half precision. NAME.json says
+how it came to be: recipe, data with their digest, seeds, seconds, hardware, versions, commit, and what was measured,
+seed by seed. Nothing there is typed in by hand.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def make(name: str, model: Model, out: Path, shelf: Path = SHELF) -> dict[str, A
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     about = {
         "name": name, "what": model.what, "command": f"python -m mrctlib.course.models {name}", **said, "runs": runs,
-        "shipped": f"seed {model.seeds[0]}", "hardware": f"{os.cpu_count()} cores, {torch.get_num_threads()} used, {card}",
+        "shipped": f"seed {model.seeds[0]}",
+        "hardware": f"{os.cpu_count()} cores, {torch.get_num_threads()} used, {card}",
         "versions": {package: version(package) for package in ("torch", "numpy")}, "commit": commit(),
     }  # fmt: skip
     every = [(f"{key}/{of}", value) for key, network in shipped.items() for of, value in network.state_dict().items()]

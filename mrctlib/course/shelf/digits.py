@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from mrctlib.course.digits import Digits, load_handwritten_digits
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
-from mrctlib.course.judge import DigitJudge, train_judge
+from mrctlib.course.judge import DigitJudge
 from mrctlib.course.models import Model, load
 from mrctlib.course.networks.gan import Discriminator, Generator
-from mrctlib.losses import NON_SATURATING, WASSERSTEIN, gradient_penalty
+from mrctlib.losses import WASSERSTEIN, gradient_penalty
 from mrctlib.runtime import InputError, digest
 from mrctlib.training.gan import make, play
-from mrctlib.training.supervised import accuracy
+from mrctlib.training.supervised import accuracy, fit
 
 LATENT, WIDTH, COUNT = 100, 32, 5000  # length of the noise; channels; images on each side of a distance
 
 
 class RealDigits(nn.Module):
-    """What the judge sees in real digits: features of COUNT test digits (N, 64), so that nobody needs MNIST to measure."""
+    """What the judge sees in COUNT test digits, (N, 64), so that fakes can be measured where there is no MNIST."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,25 +33,107 @@ class RealDigits(nn.Module):
 
 
 def mnist() -> Digits:
-    """MNIST, which all models of this module learn from.
+    """What the models of this module learn from.
 
     Raises:
         InputError: it cannot be had.
     """
     digits = load_handwritten_digits()
     if not digits.source.startswith("MNIST"):
-        raise InputError("models of digits learn from MNIST, which is not here: point MRCT_DATA at a folder that has it")
+        raise InputError("digits are learned from MNIST, which is not here: point MRCT_DATA at a folder that has it")
     return digits
 
 
-def said(digits: Digits, recipe: dict[str, Any], seconds: float) -> dict[str, Any]:
+def story(digits: Digits, seconds: float, **recipe: object) -> dict[str, Any]:
+    """What a model's file says of its training."""
     data = {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}
     return {"recipe": recipe, "data": data, "seconds": seconds}
 
 
+def some(images: Tensor, count: int = COUNT) -> Tensor:
+    """`count` of the images, always the same: MNIST's first test digits are of easier writers than its last."""
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]]
+
+
+# ---------------------------------------------------------------------------------------------------- the judge
+
+
 def learn_to_judge(networks: Mapping[str, nn.Module], folder: Path, seed: int) -> dict[str, Any]:
-    digits, steps = mnist(), 4000
-    judge, seconds = train_judge(digits, steps=steps, seed=seed, folder=folder)
-    networks["judge"].load_state_dict(judge.state_dict())
-    networks["real"].features.copy_(networks["judge"].eval().features(digits.test_images[:COUNT]))
-    return said(digits, {"steps": steps}, seconds)
+    digits, judge = mnist(), networks["judge"]
+    recipe = {"steps": 4000, "batch": 64, "rate": 3e-3, "weight_decay": 0.01}
+    history = fit(judge, digits.train_images, digits.train_classes, **recipe, seed=seed, name="judge", folder=folder)
+    networks["real"].features.copy_(judge.cpu().features(some(digits.test_images)))
+    return story(digits, history[-1]["seconds"], **recipe)
+
+
+def judged(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
+    """Accuracy on the test digits; and the floors: as many training digits, measured as fakes are."""
+    digits = mnist()
+    return {"accuracy": accuracy(networks["judge"], digits.test_images, digits.test_classes)} | against_real(
+        some(digits.train_images), networks
+    )
+
+
+def against_real(images: Tensor, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+    """COUNT images (N, 1, 28, 28) from 0 to 1 beside as many test digits, as the judge sees them."""
+    judge, real = networks["judge"], networks["real"].features
+    features, shares = judge.features(images), class_shares(judge.classes(images), 10)
+    density, coverage = density_and_coverage(real, features)
+    return {
+        "frechet_distance": frechet_distance(real, features), "density": density, "coverage": coverage,
+        "smallest_share": float(shares.min()), "largest_share": float(shares.max()),
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- GANs
+
+
+def critic() -> nn.Sequential:
+    """The DCGAN's discriminator without its batch normalisation: a slope that is penalised must be an image's own."""
+    return nn.Sequential(*(layer for layer in Discriminator(1, WIDTH) if not isinstance(layer, nn.BatchNorm2d)))
+
+
+def learn_to_draw(networks: Mapping[str, nn.Module], folder: Path, seed: int, **recipe: Any) -> dict[str, Any]:
+    digits = mnist()
+    padded = F.pad(2 * digits.train_images - 1, (2, 2, 2, 2), value=-1)
+    history = play(
+        networks["generator"], networks["discriminator"], padded, noise=LATENT, seed=seed, name=folder.parent.name,
+        folder=folder, **recipe,
+    )  # fmt: skip
+    networks["generator"].cpu(), networks["discriminator"].cpu()
+    said = {key: getattr(value, "name", getattr(value, "__name__", value)) for key, value in recipe.items()}
+    return story(digits, history[-1]["seconds"], **said)
+
+
+def drawn(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
+    """How near COUNT digits, of the noise of that seed, are to real ones."""
+    noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
+    return against_real(images_of(networks["generator"], noise), load("digit_judge")[0])
+
+
+def images_of(generator: nn.Module, noise: Tensor) -> Tensor:
+    """Digits (N, 1, 28, 28) from 0 to 1, of noise (N, LATENT)."""
+    return (make(generator, noise)[..., 2:-2, 2:-2] + 1) / 2
+
+
+SEEDS = (0, 1, 2)
+SAME = {"steps": 6000, "batch": 64, "average": 0.995, "watch_every": 500}
+MODELS = {
+    "digit_judge": Model(
+        "a classifier of digits, and what it sees in real ones",
+        lambda: {"judge": DigitJudge(), "real": RealDigits()}, learn_to_judge, judged,
+    ),
+    "digits_dcgan": Model(
+        "a DCGAN (Radford et al. 2016)",
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": Discriminator(1, WIDTH)},
+        partial(learn_to_draw, rate=1e-3, **SAME), drawn, SEEDS,
+    ),
+    "digits_wgan_gp": Model(
+        "the same networks, without batch normalisation in the critic, by WGAN-GP (Gulrajani et al. 2017)",
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": critic()},
+        partial(
+            learn_to_draw, loss=WASSERSTEIN, penalty=gradient_penalty, critic_steps=5, rate=1e-3, betas=(0.0, 0.9),
+            **SAME | {"steps": 2000},
+        ), drawn, SEEDS,
+    ),
+}  # fmt: skip

@@ -1,0 +1,88 @@
+"""The shipped models: they are there, they do what their files say, and they can be made again."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mrctlib.course import models
+from mrctlib.course.models import SHELF, Model, load, makers
+from mrctlib.course.shelf import digits
+from mrctlib.runtime import InputError
+
+NAMES = sorted(makers())
+
+
+def test_all_that_is_on_the_shelf_can_be_made_and_the_other_way_round():
+    assert sorted(path.stem for path in SHELF.glob("*.safetensors")) == NAMES
+    assert sorted(path.stem for path in SHELF.glob("*.json")) == NAMES
+    assert sum(path.stat().st_size for path in SHELF.iterdir() if path.is_file()) < 30_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_says_where_it_comes_from(name):
+    networks, about = load(name)
+    assert all(not network.training for network in networks.values())
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for n in networks.values() for p in n.parameters())
+    assert about["name"] == name and about["command"].endswith(name) and about["recipe"] and about["data"]["digest"]
+    assert list(about["runs"]) == [f"seed {seed}" for seed in makers()[name].seeds]
+    assert all(run["seconds"] > 0 for run in about["runs"].values()) and about["hardware"] and about["versions"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "digit_judge"])
+def test_a_model_does_on_fresh_noise_what_its_file_says(name):
+    networks, about = load(name)
+    said, found = about["runs"][about["shipped"]], makers()[name].measure(networks, seed=1234)
+    for key, value in found.items():
+        assert value == pytest.approx(said[key], rel=0.25, abs=0.02), key
+
+
+def test_the_judge_of_digits_knows_real_ones():
+    networks, about = load("digit_judge")
+    assert about["runs"]["seed 0"]["accuracy"] > 0.99
+    real = networks["real"].features
+    assert real.shape == (digits.COUNT, 64) and about["runs"]["seed 0"]["frechet_distance"] < 3
+    said = networks["judge"][-1](real).argmax(1).bincount(minlength=10) / len(real)  # MNIST's classes are nearly even
+    assert 0.08 < said.min() and said.max() < 0.13
+
+
+def test_no_model_of_that_name():
+    with pytest.raises(InputError, match="no model is called 'dcgna': choose one of digit_judge"):
+        load("dcgna")
+    command = [sys.executable, "-m", "mrctlib.course.models", "dcgna"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "no model is called 'dcgna'" in done.stderr
+
+
+def test_a_model_is_made_stored_and_loaded(tmp_path, monkeypatch):
+    def train(networks, folder, seed):
+        nn.init.constant_(networks["line"].weight, seed + 0.5)
+        return {"recipe": {"steps": 1}, "data": {"name": "none", "digest": "0"}, "seconds": 2.4}
+
+    def measure(networks, seed):
+        return {"weight": networks["line"].weight[0, 0].item()}
+
+    line = Model("a line", lambda: {"line": nn.Linear(200, 100)}, train, measure, seeds=(3, 4))
+    monkeypatch.setattr(models, "makers", lambda: {"line": line})
+    monkeypatch.setattr(models, "SHELF", tmp_path)
+    with pytest.raises(InputError, match="is missing: make it with"):
+        load("line")
+    about = models.make("line", line, tmp_path / "out", tmp_path)
+    assert {run: row["weight"] for run, row in about["runs"].items()} == {"seed 3": 3.5, "seed 4": 4.5}
+    networks, read = load("line")
+    assert (
+        read == json.loads(json.dumps(about)) and read["shipped"] == "seed 3" and read["runs"]["seed 3"]["seconds"] == 2
+    )
+    assert networks["line"].weight.dtype == torch.float32 and float(networks["line"].weight.min()) == 3.5
+
+
+def test_games_of_digits_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(digits, "mnist", digits.load_handwritten_digits)
+    monkeypatch.setenv("MRCT_STEPS", "2")
+    for name in [name for name in NAMES if name.startswith("digits_")]:
+        said = makers()[name].train(makers()[name].build(), tmp_path / name / "0", 0)
+        assert (tmp_path / name / "0" / "checkpoint.safetensors").exists() and said["seconds"] > 0
+        json.dumps(said)
