@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrctlib.course.digits import Digits, load_handwritten_digits
+from mrctlib.course.exercises.lab5 import control, one_hot, slant
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
 from mrctlib.course.judge import DigitJudge
 from mrctlib.course.models import Model, load
+from mrctlib.course.networks.conditional import ConditionalGenerator, ProjectionDiscriminator
 from mrctlib.course.networks.gan import Discriminator, Generator
 from mrctlib.losses import WASSERSTEIN, gradient_penalty
 from mrctlib.runtime import InputError, digest
@@ -116,6 +118,52 @@ def images_of(generator: nn.Module, noise: Tensor) -> Tensor:
     return (make(generator, noise)[..., 2:-2, 2:-2] + 1) / 2
 
 
+# ---------------------------------------------------------------------------------------------------- conditional
+
+
+def learn_to_write(networks: Mapping[str, nn.Module], folder: Path, seed: int, **recipe: Any) -> dict[str, Any]:
+    """A digit and how far it leans, in standard deviations from the mean, are asked for."""
+    digits = mnist()
+    slants = slant(digits.train_images)
+    networks["hand"].mean.copy_(slants.mean())
+    networks["hand"].spread.copy_(slants.std())
+    conditions = networks["hand"](digits.train_classes, slants)
+    history = play(
+        networks["generator"], networks["discriminator"], 2 * digits.train_images - 1, conditions, noise=LATENT,
+        seed=seed, name=folder.parent.name, folder=folder, **recipe,
+    )  # fmt: skip
+    networks["generator"].cpu(), networks["discriminator"].cpu()
+    return story(digits, history[-1]["seconds"], **recipe)
+
+
+class Hand(nn.Module):
+    """Classes (N,) and slants (N,) to conditions (N, 11): the class one-hot, the slant in standard deviations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+
+    def forward(self, classes: Tensor, slants: Tensor) -> Tensor:
+        return torch.cat([one_hot(classes, 10), ((slants - self.mean) / self.spread)[:, None]], 1)
+
+
+def written(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
+    """All digits as often, with slants from the normal distribution: do they obey, and how do they vary?"""
+    drawn = torch.Generator().manual_seed(seed)
+    noise, hand = torch.randn(COUNT, LATENT, generator=drawn), networks["hand"]
+    asked, wanted = torch.arange(COUNT) % 10, hand.mean + hand.spread * torch.randn(COUNT, generator=drawn)
+    images = (make(networks["generator"], noise, hand(asked, wanted)) + 1) / 2
+    known = load("digit_judge")[0]
+    judge, real = known["judge"], known["real"].features
+    features, said = judge.features(images), judge[-1](real).argmax(1)
+    within = [density_and_coverage(real[said == digit], features[asked == digit])[1] for digit in range(10)]
+    return against_real(images, known) | {
+        "control": control(asked, judge.classes(images)), "coverage_within_a_class": sum(within) / 10,
+        "slant_correlation": float(torch.stack([wanted, slant(images)]).corrcoef()[0, 1]),
+    }  # fmt: skip
+
+
 SEEDS = (0, 1, 2)
 SAME = {"steps": 6000, "batch": 64, "average": 0.995, "watch_every": 500}
 MODELS = {
@@ -135,5 +183,12 @@ MODELS = {
             learn_to_draw, loss=WASSERSTEIN, penalty=gradient_penalty, critic_steps=5, rate=1e-3, betas=(0.0, 0.9),
             **SAME | {"steps": 2000},
         ), drawn, SEEDS,
+    ),
+    "digits_conditional": Model(
+        "a DCGAN that is told the digit and its slant, against a projection discriminator (Miyato and Koyama 2018)",
+        lambda: {
+            "generator": ConditionalGenerator(LATENT, 11, base=24),
+            "discriminator": ProjectionDiscriminator(11, base=24), "hand": Hand(),
+        }, partial(learn_to_write, rate=1e-3, **SAME), written,
     ),
 }  # fmt: skip
