@@ -24,8 +24,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mrctlib import setup
-from mrctlib.runtime import InputError, seed_everything, tier, whole_file
+from mrctlib.runtime import InputError, seed_everything, settle_torch, tier, whole_file
 from mrctlib.training.checkpoints import under, write_checkpoint
 
 SHELF = Path(__file__).with_name("shelf")
@@ -116,7 +115,7 @@ def main() -> None:
     asked, known = parser.parse_args(), makers()
     if unknown := [name for name in asked.names if name not in known]:
         parser.error(f"no model is called {unknown[0]!r}: choose from {', '.join(known)}")
-    setup()
+    settle_torch()
     for name in asked.names or known:
         about = make(name, known[name], asked.out)
         for run, measured in about["runs"].items():

@@ -23,7 +23,7 @@ from mrctlib.runtime import InputError, digest
 from mrctlib.training.gan import make, play
 from mrctlib.training.supervised import accuracy, fit
 
-LATENT, WIDTH, COUNT = 100, 32, 5000  # length of the noise; channels; images on each side of a distance
+LATENT, WIDTH, COUNT = 100, 24, 5000  # length of the noise; channels; images on each side of a distance
 
 
 class RealDigits(nn.Module):
@@ -165,7 +165,7 @@ def written(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
 
 
 SEEDS = (0, 1, 2)
-SAME = {"steps": 6000, "batch": 64, "average": 0.995, "watch_every": 500}
+SAME = {"steps": 6000, "batch": 64, "average": 0.998, "watch_every": 500}
 MODELS = {
     "digit_judge": Model(
         "a classifier of digits, and what it sees in real ones",
@@ -181,14 +181,14 @@ MODELS = {
         lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": critic()},
         partial(
             learn_to_draw, loss=WASSERSTEIN, penalty=gradient_penalty, critic_steps=5, rate=1e-3, betas=(0.0, 0.9),
-            **SAME | {"steps": 2000},
+            **SAME | {"steps": 1200},
         ), drawn, SEEDS,
     ),
     "digits_conditional": Model(
         "a DCGAN that is told the digit and its slant, against a projection discriminator (Miyato and Koyama 2018)",
         lambda: {
-            "generator": ConditionalGenerator(LATENT, 11, base=24),
-            "discriminator": ProjectionDiscriminator(11, base=24), "hand": Hand(),
+            "generator": ConditionalGenerator(LATENT, 11, base=WIDTH),
+            "discriminator": ProjectionDiscriminator(11, base=WIDTH), "hand": Hand(),
         }, partial(learn_to_write, rate=1e-3, **SAME), written,
     ),
 }  # fmt: skip
