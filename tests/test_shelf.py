@@ -76,7 +76,7 @@ def test_a_model_is_made_stored_and_loaded(tmp_path, monkeypatch):
     assert (
         read == json.loads(json.dumps(about)) and read["shipped"] == "seed 3" and read["runs"]["seed 3"]["seconds"] == 2
     )
-    assert networks["line"].weight.dtype == torch.float32 and float(networks["line"].weight.min()) == 3.5
+    assert networks["line"].weight.dtype == torch.float32 and networks["line"].weight.min().item() == 3.5
 
 
 def test_games_of_digits_run(tmp_path, monkeypatch):
