@@ -61,7 +61,7 @@ def test_the_library_can_be_read_in_an_afternoon():
     course = [path for path in MODULES if "course" in path.parts]
     content = [path for path in course if path.parent.name == "exercises" and path.stem not in ("core", "__init__")]
     assert lines(set(MODULES) - set(course)) <= 5000
-    assert lines(set(course) - set(content)) <= 4400  # maps, dose and the shelf of shipped models among them, which only notebooks use
+    assert lines(set(course) - set(content)) <= 4400  # with maps, dose and the shelf of shipped models
     assert lines([ROOT / "mrctlib" / "training" / "loop.py"]) <= 150
 
 
