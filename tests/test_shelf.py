@@ -1,6 +1,7 @@
 """The shipped models: they are there, they do what their files say, and they can be made again."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -57,6 +58,13 @@ def test_no_model_of_that_name():
     assert done.returncode == 2 and "no model is called 'dcgna'" in done.stderr
 
 
+def test_without_mnist_one_line_says_what_to_do(tmp_path):
+    command = [sys.executable, "-m", "mrctlib.course.models", "digits_dcgan", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MRCT_DATA": "embedded"})
+    assert done.returncode == 2 and "point MRCT_DATA at a folder that has it" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_is_made_stored_and_loaded(tmp_path, monkeypatch):
     def train(networks, folder, seed):
         nn.init.constant_(networks["line"].weight, seed + 0.5)
@@ -70,12 +78,11 @@ def test_a_model_is_made_stored_and_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "SHELF", tmp_path)
     with pytest.raises(InputError, match="is missing: make it with"):
         load("line")
-    about = models.make("line", line, tmp_path / "out", tmp_path)
+    about = models.make("line", line, tmp_path / "out")
     assert {run: row["weight"] for run, row in about["runs"].items()} == {"seed 3": 3.5, "seed 4": 4.5}
     networks, read = load("line")
-    assert (
-        read == json.loads(json.dumps(about)) and read["shipped"] == "seed 3" and read["runs"]["seed 3"]["seconds"] == 2
-    )
+    assert read == json.loads(json.dumps(about))
+    assert read["shipped"] == "seed 3" and read["runs"]["seed 3"]["seconds"] == 2
     assert networks["line"].weight.dtype == torch.float32 and networks["line"].weight.min().item() == 3.5
 
 

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from mrctlib.course.digits import Digits
 from mrctlib.course.networks.classifiers import conv_bn_relu
-from mrctlib.runtime import Tier, seed_everything, tier
+from mrctlib.runtime import Tier, seed_everything
 from mrctlib.training.supervised import fit, predict
+
+RECIPE = {"batch": 64, "rate": 3e-3, "weight_decay": 0.01}
 
 
 class DigitJudge(nn.Sequential):
@@ -32,6 +34,5 @@ def train_judge(digits: Digits, *, steps: int = 600, seed: int = 0, here: Tier |
     """A judge trained on the training digits alone; on the CPU."""
     seed_everything(seed, "judge")
     judge = DigitJudge()
-    fit(judge, digits.train_images, digits.train_classes, steps=steps, batch=64, rate=3e-3, weight_decay=0.01,
-        seed=seed, name="judge", here=here or tier())  # fmt: skip
+    fit(judge, digits.train_images, digits.train_classes, **RECIPE, steps=steps, seed=seed, name="judge", here=here)
     return judge.cpu()

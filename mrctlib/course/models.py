@@ -3,8 +3,8 @@
     python -m mrctlib.course.models [NAME ...]     makes them again, in out/models; goes on where it stopped
 
 A model is two files on the shelf. NAME.safetensors has its networks, large weights in half precision. NAME.json says
-how it came to be: recipe, data with their digest, seeds, seconds, hardware, versions, commit, and what was measured,
-seed by seed. Nothing there is typed in by hand.
+how it came to be: recipe, data with their digest, hardware, versions, commit, and for each seed the seconds of its
+training and what was measured. Nothing there is typed in by hand.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SHELF = Path(__file__).with_name("shelf")
 LARGE = 10_000  # numbers in one tensor; smaller ones keep their precision
 MAKERS = ("digits",)  # modules of the shelf, each with its MODELS by name
 
+Networks = Mapping[str, nn.Module]
+
 
 @dataclass(frozen=True)
 class Model:
@@ -42,9 +44,9 @@ class Model:
     """
 
     what: str
-    build: Callable[[], Mapping[str, nn.Module]]
-    train: Callable[[Mapping[str, nn.Module], Path, int], dict[str, Any]]
-    measure: Callable[[Mapping[str, nn.Module], int], dict[str, float]]
+    build: Callable[[], Networks]
+    train: Callable[[Networks, Path, int], dict[str, Any]]
+    measure: Callable[[Networks, int], dict[str, float]]
     seeds: tuple[int, ...] = (0,)
 
 
@@ -73,7 +75,7 @@ def load(name: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     return networks, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def make(name: str, model: Model, out: Path, shelf: Path = SHELF) -> dict[str, Any]:
+def make(name: str, model: Model, out: Path) -> dict[str, Any]:
     """Train a model with each of its seeds, below `out`, measure all, and put the first on the shelf."""
     runs, shipped = {}, {}
     for seed in model.seeds:
@@ -91,8 +93,8 @@ def make(name: str, model: Model, out: Path, shelf: Path = SHELF) -> dict[str, A
         "versions": {package: version(package) for package in ("torch", "numpy")}, "commit": commit(),
     }  # fmt: skip
     every = [(f"{key}/{of}", value) for key, network in shipped.items() for of, value in network.state_dict().items()]
-    write_checkpoint(shelf / f"{name}.safetensors", {key: stored(value) for key, value in every}, {})
-    with whole_file(shelf / f"{name}.json", force=True) as part:
+    write_checkpoint(SHELF / f"{name}.safetensors", {key: stored(value) for key, value in every}, {})
+    with whole_file(SHELF / f"{name}.json", force=True) as part:
         part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return about
 
@@ -117,7 +119,10 @@ def main() -> None:
         parser.error(f"no model is called {unknown[0]!r}: choose from {', '.join(known)}")
     settle_torch()
     for name in asked.names or known:
-        about = make(name, known[name], asked.out)
+        try:
+            about = make(name, known[name], asked.out)
+        except InputError as error:
+            parser.exit(2, f"{name}: {error}\n")
         for run, measured in about["runs"].items():
             print(f"{name}, {run}: " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
 

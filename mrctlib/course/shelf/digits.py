@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,17 @@ from torch import Tensor, nn
 from mrctlib.course.digits import Digits, load_handwritten_digits
 from mrctlib.course.exercises.lab5 import control, one_hot, slant
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
-from mrctlib.course.judge import DigitJudge
-from mrctlib.course.models import Model, load
+from mrctlib.course.judge import RECIPE, DigitJudge
+from mrctlib.course.models import Model, Networks, load
 from mrctlib.course.networks.conditional import ConditionalGenerator, ProjectionDiscriminator
 from mrctlib.course.networks.gan import Discriminator, Generator
 from mrctlib.runtime import InputError, digest
 from mrctlib.training.gan import make, play
 from mrctlib.training.supervised import accuracy, fit
 
-LATENT, WIDTH, COUNT = 100, 24, 5000  # length of the noise; channels; images on each side of a distance
+COUNT = 5000  # images on each side of a distance
+LATENT, WIDTH = 100, 24  # length of the noise; channels
+GAME = {"steps": 6000, "batch": 64, "rate": 1e-3, "average": 0.998, "watch_every": 500}
 
 
 class RealDigits(nn.Module):
@@ -31,102 +31,6 @@ class RealDigits(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(COUNT, 64))
-
-
-def mnist() -> Digits:
-    """What the models of this module learn from.
-
-    Raises:
-        InputError: it cannot be had.
-    """
-    digits = load_handwritten_digits()
-    if not digits.source.startswith("MNIST"):
-        raise InputError("digits are learned from MNIST, which is not here: point MRCT_DATA at a folder that has it")
-    return digits
-
-
-def story(digits: Digits, seconds: float, **recipe: object) -> dict[str, Any]:
-    """What a model's file says of its training."""
-    data = {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}
-    return {"recipe": recipe, "data": data, "seconds": seconds}
-
-
-def some(images: Tensor, count: int = COUNT) -> Tensor:
-    """`count` of the images, always the same: MNIST's first test digits are of easier writers than its last."""
-    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]]
-
-
-# ---------------------------------------------------------------------------------------------------- the judge
-
-
-def learn_to_judge(networks: Mapping[str, nn.Module], folder: Path, seed: int) -> dict[str, Any]:
-    digits, judge = mnist(), networks["judge"]
-    recipe = {"steps": 4000, "batch": 64, "rate": 3e-3, "weight_decay": 0.01}
-    history = fit(judge, digits.train_images, digits.train_classes, **recipe, seed=seed, name="judge", folder=folder)
-    networks["real"].features.copy_(judge.cpu().features(some(digits.test_images)))
-    return story(digits, history[-1]["seconds"], **recipe)
-
-
-def judged(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
-    """Accuracy on the test digits; and the floors: as many training digits, measured as fakes are."""
-    digits = mnist()
-    return {"accuracy": accuracy(networks["judge"], digits.test_images, digits.test_classes)} | against_real(
-        some(digits.train_images), networks
-    )
-
-
-def against_real(images: Tensor, networks: Mapping[str, nn.Module]) -> dict[str, float]:
-    """COUNT images (N, 1, 28, 28) from 0 to 1 beside as many test digits, as the judge sees them."""
-    judge, real = networks["judge"], networks["real"].features
-    features, shares = judge.features(images), class_shares(judge.classes(images), 10)
-    density, coverage = density_and_coverage(real, features)
-    return {
-        "frechet_distance": frechet_distance(real, features), "density": density, "coverage": coverage,
-        "smallest_share": float(shares.min()), "largest_share": float(shares.max()),
-    }  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------- GANs
-
-
-def learn_to_draw(networks: Mapping[str, nn.Module], folder: Path, seed: int, **recipe: Any) -> dict[str, Any]:
-    digits = mnist()
-    padded = F.pad(2 * digits.train_images - 1, (2, 2, 2, 2), value=-1)
-    history = play(
-        networks["generator"], networks["discriminator"], padded, noise=LATENT, seed=seed, name=folder.parent.name,
-        folder=folder, **recipe,
-    )  # fmt: skip
-    networks["generator"].cpu(), networks["discriminator"].cpu()
-    return story(digits, history[-1]["seconds"], **recipe)
-
-
-def drawn(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
-    """How near COUNT digits, of the noise of that seed, are to real ones."""
-    noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
-    return against_real(images_of(networks["generator"], noise), load("digit_judge")[0])
-
-
-def images_of(generator: nn.Module, noise: Tensor) -> Tensor:
-    """Digits (N, 1, 28, 28) from 0 to 1, of noise (N, LATENT)."""
-    return (make(generator, noise)[..., 2:-2, 2:-2] + 1) / 2
-
-
-# ---------------------------------------------------------------------------------------------------- conditional
-
-
-def learn_to_write(networks: Mapping[str, nn.Module], folder: Path, seed: int, **recipe: Any) -> dict[str, Any]:
-    """A digit and how far it leans, in standard deviations from the mean, are asked for."""
-    digits = mnist()
-    slants = slant(digits.train_images)
-    networks["hand"].mean.copy_(slants.mean())
-    networks["hand"].spread.copy_(slants.std())
-    conditions = networks["hand"](digits.train_classes, slants)
-    history = play(
-        networks["generator"], networks["discriminator"], 2 * digits.train_images - 1, conditions, noise=LATENT,
-        seed=seed, name=folder.parent.name, folder=folder, **recipe,
-    )  # fmt: skip
-    networks["generator"].cpu(), networks["discriminator"].cpu()
-    return story(digits, history[-1]["seconds"], **recipe)
 
 
 class Hand(nn.Module):
@@ -141,11 +45,80 @@ class Hand(nn.Module):
         return torch.cat([one_hot(classes, 10), ((slants - self.mean) / self.spread)[:, None]], 1)
 
 
-def written(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
+def mnist() -> Digits:
+    """What the models of this module learn from.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    digits = load_handwritten_digits()
+    if not digits.source.startswith("MNIST"):
+        raise InputError("digits are learned from MNIST, which is not here: point MRCT_DATA at a folder that has it")
+    return digits
+
+
+def some(images: Tensor) -> Tensor:
+    """COUNT of the images, always the same: MNIST's first test digits are of easier writers than its last."""
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COUNT]]
+
+
+def learn_to_judge(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """The judge learns, and looks at real test digits."""
+    digits, judge, recipe = mnist(), networks["judge"], RECIPE | {"steps": 4000}
+    history = fit(judge, digits.train_images, digits.train_classes, **recipe, seed=seed, name="judge", folder=folder)
+    networks["real"].features.copy_(judge.cpu().features(some(digits.test_images)))
+    return story(digits, history, recipe)
+
+
+def learn_to_draw(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A digit from noise alone."""
+    digits = mnist()
+    return game(networks, folder, seed, digits, F.pad(2 * digits.train_images - 1, (2, 2, 2, 2), value=-1))
+
+
+def learn_to_write(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """The digit that is asked for, leaning as asked."""
+    digits, hand = mnist(), networks["hand"]
+    slants = slant(digits.train_images)
+    hand.mean.copy_(slants.mean())
+    hand.spread.copy_(slants.std())
+    return game(networks, folder, seed, digits, 2 * digits.train_images - 1, hand(digits.train_classes, slants))
+
+
+def game(networks: Networks, folder: Path, seed: int, digits: Digits, *real: Tensor) -> dict[str, Any]:
+    """Play; real: the images, and conditions where there are some."""
+    players = networks["generator"], networks["discriminator"]
+    history = play(*players, *real, noise=LATENT, seed=seed, name=folder.parent.name, folder=folder, **GAME)
+    for player in players:
+        player.cpu()
+    return story(digits, history, GAME | {"latent": LATENT, "width": WIDTH})
+
+
+def story(digits: Digits, history: list[dict[str, float]], recipe: dict[str, Any]) -> dict[str, Any]:
+    """What a model's file says of its training."""
+    data = {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}
+    return {"recipe": recipe, "data": data, "seconds": history[-1]["seconds"]}
+
+
+def judged(networks: Networks, seed: int) -> dict[str, float]:
+    """Accuracy on the test digits; and the floors: as many training digits, measured as fakes are."""
+    digits = mnist()
+    right = accuracy(networks["judge"], digits.test_images, digits.test_classes)
+    return {"accuracy": right} | against_real(some(digits.train_images), networks)
+
+
+def drawn(networks: Networks, seed: int) -> dict[str, float]:
+    """How near COUNT digits, of the noise of that seed, are to real ones."""
+    noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
+    images = (make(networks["generator"], noise)[..., 2:-2, 2:-2] + 1) / 2
+    return against_real(images, load("digit_judge")[0])
+
+
+def written(networks: Networks, seed: int) -> dict[str, float]:
     """All digits as often, with slants from the normal distribution: do they obey, and how do they vary?"""
-    drawn = torch.Generator().manual_seed(seed)
-    noise, hand = torch.randn(COUNT, LATENT, generator=drawn), networks["hand"]
-    asked, wanted = torch.arange(COUNT) % 10, hand.mean + hand.spread * torch.randn(COUNT, generator=drawn)
+    random = torch.Generator().manual_seed(seed)
+    noise, hand = torch.randn(COUNT, LATENT, generator=random), networks["hand"]
+    asked, wanted = torch.arange(COUNT) % 10, hand.mean + hand.spread * torch.randn(COUNT, generator=random)
     images = (make(networks["generator"], noise, hand(asked, wanted)) + 1) / 2
     known = load("digit_judge")[0]
     judge, real = known["judge"], known["real"].features
@@ -157,7 +130,16 @@ def written(networks: Mapping[str, nn.Module], seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-SAME = {"steps": 6000, "batch": 64, "average": 0.998, "watch_every": 500}
+def against_real(images: Tensor, known: Networks) -> dict[str, float]:
+    """COUNT images (N, 1, 28, 28) from 0 to 1 beside as many test digits, as the judge sees them."""
+    features, shares = known["judge"].features(images), class_shares(known["judge"].classes(images), 10)
+    density, coverage = density_and_coverage(known["real"].features, features)
+    return {
+        "frechet_distance": frechet_distance(known["real"].features, features), "density": density,
+        "coverage": coverage, "smallest_share": float(shares.min()), "largest_share": float(shares.max()),
+    }  # fmt: skip
+
+
 MODELS = {
     "digit_judge": Model(
         "a classifier of digits, and what it sees in real ones",
@@ -166,13 +148,13 @@ MODELS = {
     "digits_dcgan": Model(
         "a DCGAN (Radford et al. 2016)",
         lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": Discriminator(1, WIDTH)},
-        partial(learn_to_draw, rate=1e-3, **SAME), drawn, seeds=(0, 1, 2),
+        learn_to_draw, drawn, seeds=(0, 1, 2),
     ),
     "digits_conditional": Model(
         "a DCGAN that is told the digit and its slant, against a projection discriminator (Miyato and Koyama 2018)",
         lambda: {
             "generator": ConditionalGenerator(LATENT, 11, base=WIDTH),
             "discriminator": ProjectionDiscriminator(11, base=WIDTH), "hand": Hand(),
-        }, partial(learn_to_write, rate=1e-3, **SAME), written,
+        }, learn_to_write, written,
     ),
 }  # fmt: skip
