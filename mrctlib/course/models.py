@@ -15,6 +15,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -104,6 +105,7 @@ def stored(value: Tensor) -> Tensor:
     return value.half() if value.is_floating_point() and value.numel() > LARGE else value
 
 
+@cache  # before the first model is stored, which is a change of the tree
 def commit() -> str:
     """The commit of this checkout, with + where the tree held changes; unknown outside of one."""
     asked = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, cwd=SHELF)
