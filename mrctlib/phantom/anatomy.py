@@ -80,8 +80,7 @@ def cranium_of(person: Person, p: Place) -> Tensor:
     """Signed distance to the inner table of the skull: the vault, the temporal fossae and the posterior fossa."""
     vault = p.whole(p.ellipsoid((0, -4, 10), (69, 89, 57.5), reach=30))
     floor = -29 - 0.10 * p.y - p.z  # the base rises to the front
-    pairs = Place(p.x.abs(), p.y, p.z)
-    temporal = p.whole(pairs.ellipsoid((40, 6, -26), (25, 34, 21), reach=20))
+    temporal = p.whole(p.pairs.ellipsoid((40, 6, -26), (25, 34, 21), reach=20))
     posterior = p.whole(p.ellipsoid((0, -46, -35), (50, 37, 27), reach=20))
     cavity = smooth_union(smooth_union(torch.maximum(vault, floor), temporal, 12), posterior, 16)
     return cavity + 0.5 * person.field("impressions", 20)
@@ -129,7 +128,7 @@ def folds_of(person: Person, p: Place, depth: Tensor) -> Tensor:
 
 def paint_brain(brush: Brush, person: Person, p: Place, cranium: Tensor) -> Tensor:
     """Ventricles, deep nuclei, stem, cortex, cerebellum and the CSF about them. Returns the ventricles' share."""
-    pairs, v = Place(p.x.abs(), p.y, p.z), 1.4 * person.ventricles
+    pairs, v = p.pairs, 1.4 * person.ventricles
     lumps = person.field("ventricles", 18)
     if person.concretions[0]:
         brush.paint("concretion", p.ellipsoid((0, -33, -1), (1.8, 2.4, 1.8)))
@@ -151,9 +150,9 @@ def paint_brain(brush: Brush, person: Person, p: Place, cranium: Tensor) -> Tens
     brush.paint("csf", [part.grown(-0.5 * lumps) for part in lateral], inner)
     ventricles = before - brush.remaining
 
-    paint_nuclei(brush, p, pairs)
-    paint_vessels(brush, p, pairs, cranium)
-    paint_stem(brush, p, pairs, cranium)
+    paint_nuclei(brush, p)
+    paint_vessels(brush, p, cranium)
+    paint_stem(brush, p, cranium)
 
     gap = 1.2 + 0.9 * person.sulci  # between the cortex and the skull
     arch = Place(0.2 * p.x, p.y, p.z)
@@ -190,28 +189,28 @@ def paint_brain(brush: Brush, person: Person, p: Place, cranium: Tensor) -> Tens
     return ventricles
 
 
-def paint_nuclei(brush: Brush, p: Place, pairs: Place) -> None:
+def paint_nuclei(brush: Brush, p: Place) -> None:
     """Caudate, lentiform nucleus, thalamus, hippocampus and amygdala; the internal capsule runs between them."""
     brush.paint(
         "grey",
-        pairs.ellipsoid((15.5, 27, 13), (5.5, 11, 9)),
-        pairs.tube([(17, 18, 20), (18, -16, 26)], [4, 2]),
-        pairs.ellipsoid((27, 9, 5), (5, 17, 10.5)),
-        pairs.ellipsoid((21, 4, 2), (4, 9, 7)),
-        pairs.ellipsoid((11, -14, 9), (9, 15, 9)),
-        pairs.tube([(27, -2, -21), (30, -16, -19), (28, -30, -8)], [5.5, 4.5, 3]),
-        pairs.ellipsoid((23, 4, -21), (7, 8, 8)),
+        p.pairs.ellipsoid((15.5, 27, 13), (5.5, 11, 9)),
+        p.pairs.tube([(17, 18, 20), (18, -16, 26)], [4, 2]),
+        p.pairs.ellipsoid((27, 9, 5), (5, 17, 10.5)),
+        p.pairs.ellipsoid((21, 4, 2), (4, 9, 7)),
+        p.pairs.ellipsoid((11, -14, 9), (9, 15, 9)),
+        p.pairs.tube([(27, -2, -21), (30, -16, -19), (28, -30, -8)], [5.5, 4.5, 3]),
+        p.pairs.ellipsoid((23, 4, -21), (7, 8, 8)),
     )
 
 
-def paint_stem(brush: Brush, p: Place, pairs: Place, cranium: Tensor) -> None:
+def paint_stem(brush: Brush, p: Place, cranium: Tensor) -> None:
     """Midbrain, pons, medulla and cord, the cisterns about them and the spinal canal."""
     brush.paint(
         "white",
         p.ellipsoid((0, -16, -15), (14, 10, 10)),
-        pairs.tube([(13, -2, -9), (8, -9, -28)], 6),
+        p.pairs.tube([(13, -2, -9), (8, -9, -28)], 6),
         p.ellipsoid((0, -13, -38), (16, 12.5, 14)),
-        pairs.tube([(12, -22, -38), (24, -42, -38)], [7, 6]),
+        p.pairs.tube([(12, -22, -38), (24, -42, -38)], [7, 6]),
         p.tube([(0, -20, -50), (0, -28, -66), (0, -31, -110)], [8.5, 6.5, 5.5]),
     )
     brush.paint(
@@ -225,24 +224,24 @@ def paint_stem(brush: Brush, p: Place, pairs: Place, cranium: Tensor) -> None:
     )
 
 
-def paint_vessels(brush: Brush, p: Place, pairs: Place, cranium: Tensor) -> None:
+def paint_vessels(brush: Brush, p: Place, cranium: Tensor) -> None:
     """The large arteries at the base and the venous sinuses of the dura."""
     carotid = [(24, -2, -110), (24, 2, -70), (23, 0, -55), (14, 5, -47), (11, 15, -39), (9, 13, -28)]
     brush.paint(
         "blood",
-        pairs.tube(carotid, 2.4),
-        pairs.tube([(9, 13, -27), (24, 9, -21), (38, 6, -11), (41, -6, 2)], [1.8, 1.6, 1.3, 1.0]),
-        pairs.tube([(9, 13, -27), (2, 22, -21), (2, 50, -2), (2, 54, 20), (2, 24, 41)], [1.5, 1.3, 1.2, 1.1, 0.9]),
-        pairs.tube([(15, -24, -110), (17, -28, -80), (7, -10, -66), (0, 2, -52)], 1.7),
+        p.pairs.tube(carotid, 2.4),
+        p.pairs.tube([(9, 13, -27), (24, 9, -21), (38, 6, -11), (41, -6, 2)], [1.8, 1.6, 1.3, 1.0]),
+        p.pairs.tube([(9, 13, -27), (2, 22, -21), (2, 50, -2), (2, 54, 20), (2, 24, 41)], [1.5, 1.3, 1.2, 1.1, 0.9]),
+        p.pairs.tube([(15, -24, -110), (17, -28, -80), (7, -10, -66), (0, 2, -52)], 1.7),
         p.tube([(0, 2, -52), (0, 1, -22)], 1.7),
-        pairs.tube([(0, 1, -22), (13, -8, -20), (20, -30, -10)], [1.4, 1.3, 1.0]),
+        p.pairs.tube([(0, 1, -22), (13, -8, -20), (20, -30, -10)], [1.4, 1.3, 1.0]),
     )
     # The superior sagittal sinus fills the corner between falx and skull.
     sagittal = torch.maximum(cranium, torch.maximum(p.x.abs() + 0.6 * (-cranium) - 4.5, -12 - p.z))
     brush.paint("blood", torch.maximum(sagittal, p.y - 72))
     transverse = [(0, -89, -20), (30, -81, -25), (52, -58, -29), (56, -42, -36)]
     sigmoid = [(48, -32, -52), (34, -18, -66), (34, -8, -110)]
-    brush.paint("blood", pairs.tube([*transverse, *sigmoid], [3.5, 3.8, 4, 4, 4.2, 4.6, 5.0]))
+    brush.paint("blood", p.pairs.tube([*transverse, *sigmoid], [3.5, 3.8, 4, 4, 4.2, 4.6, 5.0]))
 
 
 # ------------------------------------------------------------------------------------------------ base and face
@@ -250,7 +249,7 @@ def paint_vessels(brush: Brush, p: Place, pairs: Place, cranium: Tensor) -> None
 
 def paint_base(brush: Brush, person: Person, p: Place) -> None:
     """Petrous bones with their cells and the inner ear, and the clivus: they rise into the cranium, so come first."""
-    pairs = Place(p.x.abs(), p.y, p.z)
+    pairs = p.pairs
     cells = 1.1 * person.field("cells", 7.5, waves=32) + 0.15
     m = person.mastoid
     brush.paint("air", pairs.tube([(76, -9, -45), (58, -10, -45)], [3.2, 3.0]))  # ear canal
@@ -266,29 +265,29 @@ def paint_base(brush: Brush, person: Person, p: Place) -> None:
     brush.paint("bone", clivus, p.tube([(-7, 5, -35), (7, 5, -35)], 1.6))
 
 
-def paint_orbits(brush: Brush, p: Place, pairs: Place) -> None:
+def paint_orbits(brush: Brush, p: Place) -> None:
     """Lens, vitreous and sclera, the optic nerve in its sheath, four straight muscles, and fat in a thin bony cone."""
-    globe = pairs.ellipsoid((32, 72, -41), (12, 12, 12))
-    brush.paint("lens", pairs.ellipsoid((32, 80, -41), (4.6, 2.1, 4.6)))
-    brush.paint("vitreous", globe.grown(-1.2), pairs.ellipsoid((32, 80.5, -41), (5.5, 4.0, 5.5)))
+    globe = p.pairs.ellipsoid((32, 72, -41), (12, 12, 12))
+    brush.paint("lens", p.pairs.ellipsoid((32, 80, -41), (4.6, 2.1, 4.6)))
+    brush.paint("vitreous", globe.grown(-1.2), p.pairs.ellipsoid((32, 80.5, -41), (5.5, 4.0, 5.5)))
     brush.paint("muscle", globe)
     nerve = [(31, 61, -41), (25, 44, -39), (9, 20, -30)]
-    brush.paint("white", pairs.tube(nerve, 1.7))
-    brush.paint("csf", pairs.tube(nerve, 2.6))
+    brush.paint("white", p.pairs.tube(nerve, 1.7))
+    brush.paint("csf", p.pairs.tube(nerve, 2.6))
     apex = (21, 38, -39)
     for end in ((43, 70, -41), (21, 71, -41), (31, 69, -30), (31, 69, -52)):
         middle = tuple((a + b) / 2 + 0.22 * (b - c) for a, b, c in zip(apex, end, (31, 62, -41), strict=True))
-        brush.paint("muscle", pairs.tube([apex, middle, end], [1.5, 2.4, 1.3]))
-    brush.paint("gland", pairs.ellipsoid((42, 74, -31), (5, 6, 3)))
-    cone = pairs.ellipsoid((30, 62, -41), (18, 27, 17)).within(p.y - 84)
+        brush.paint("muscle", p.pairs.tube([apex, middle, end], [1.5, 2.4, 1.3]))
+    brush.paint("gland", p.pairs.ellipsoid((42, 74, -31), (5, 6, 3)))
+    cone = p.pairs.ellipsoid((30, 62, -41), (18, 27, 17)).within(p.y - 84)
     brush.paint("fat", cone)
     brush.paint("bone", cone.grown(1.6).within(p.y - 78))
 
 
 def paint_face(brush: Brush, person: Person, p: Place, *, fillings: bool) -> None:
     """Sinuses, nose and throat with their lining, teeth, tongue, jaw and the first two vertebrae."""
-    pairs, s = Place(p.x.abs(), p.y, p.z), person.sinus
-    paint_orbits(brush, p, pairs)
+    pairs, s = p.pairs, person.sinus
+    paint_orbits(brush, p)
     lumpy = person.field("cavities", 24)
 
     # Turbinates: three scrolls on either wall, a core of bone in mucosa; a septum, seldom straight.
@@ -385,7 +384,7 @@ def paint_skull(brush: Brush, person: Person, p: Place, cranium: Tensor) -> Tens
 
 def paint_soft_tissue(brush: Brush, person: Person, p: Place, outer: Tensor) -> Tensor:
     """Ears, muscles, glands, fat and skin. Returns the distance to the skin, air cavities included in the body."""
-    pairs, uneven = Place(p.x.abs(), p.y, p.z), person.field("scalp", 45)
+    pairs, uneven = p.pairs, person.field("scalp", 45)
     fat = (person.scalp_fat * (1 + 0.18 * uneven)).clamp_(min=0.8)
     scalp = outer - fat - 2.8 - 1.2 * (p.y < -40) * ((-40 - p.y) / 40).clamp(0, 1)
     face = p.whole(p.ellipsoid((0, 36, -62), (63, 58, 58), reach=30))

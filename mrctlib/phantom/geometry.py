@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -87,7 +88,12 @@ class Place:
     def __init__(self, x: Tensor, y: Tensor, z: Tensor) -> None:
         self.x, self.y, self.z = x, y, z
         others = ((1, 2), (0, 2), (0, 1))
-        self._slabs = [(a.amin(o), a.amax(o)) for a, o in zip((x, y, z), others, strict=True)]
+        self._slabs = [(a.amin(o).numpy(), a.amax(o).numpy()) for a, o in zip((x, y, z), others, strict=True)]
+
+    @cached_property
+    def pairs(self) -> Place:
+        """The same place with |x| for x: what is drawn there comes twice, left and right."""
+        return Place(self.x.abs(), self.y, self.z)
 
     def box(self, low: Sequence[float], high: Sequence[float]) -> Box:
         """The voxels that may lie between two corners (mm)."""
@@ -136,7 +142,7 @@ class Place:
 
     def _span(self, axis: int, low: float, high: float) -> slice:
         least, most = self._slabs[axis]
-        near = torch.nonzero((most >= low) & (least <= high)).flatten()
+        near = np.flatnonzero((most >= low) & (least <= high))
         return slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)
 
 

@@ -85,9 +85,13 @@ class Patient:
 
     def labels(self, names: Sequence[str] = BRAIN) -> np.ndarray:
         """Tissue map, (R, A, S) uint8: 1 + index into `names` of the largest share, 0 where that is another tissue."""
-        everything = [*names, *(n for n in self.fractions if n not in names)]
-        largest = torch.stack([self.fractions[n] for n in everything]).argmax(0)
-        return torch.where(largest < len(names), largest + 1, 0).to(torch.uint8).numpy()
+        largest = torch.zeros(self.space.shape)
+        labels = torch.zeros(self.space.shape, dtype=torch.uint8)
+        for number, name in enumerate([*names, *(n for n in self.fractions if n not in names)], start=1):
+            share = self.fractions[name]
+            labels.masked_fill_(share > largest, number if number <= len(names) else 0)
+            largest = torch.maximum(largest, share)
+        return labels.numpy()
 
     def _generator(self, *parts: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, self.case, *parts))
