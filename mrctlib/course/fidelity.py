@@ -7,9 +7,10 @@ on N: compare only numbers from equally many examples, and show the floor, real 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mrctlib.runtime import InputError
+from mrctlib.runtime import InputError, seed_everything
+from mrctlib.training.supervised import accuracy, fit
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -53,6 +54,26 @@ def class_shares(classes: Tensor, count: int) -> Tensor:
 def kl_divergence(p: Tensor, q: Tensor) -> float:
     """Sum of p log(p / q) of two sets of shares, in nats; 0 where they agree. Kullback and Leibler 1951."""
     return float(torch.special.xlogy(p, p).sum() - torch.special.xlogy(p, q).sum())
+
+
+def told_apart(real: Tensor, other: Tensor, *, held_out: int, steps: int = 300, seed: int = 0) -> tuple[int, int]:
+    """(right, total): how many images a small network sorts into real and other, after it has learned from the rest.
+
+    Images (N, C, H, W); the first `held_out` of each side are for the test. Half right is guessing; beside it belongs
+    the same with real against other real ones. A classifier two-sample test (Lopez-Paz and Oquab 2017).
+    """
+    seed_everything(seed, "reader")
+    reader = nn.Sequential(
+        nn.Conv2d(real.shape[1], 8, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.GroupNorm(1, 16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2),
+    )  # fmt: skip
+    sides = torch.cat([torch.zeros(len(real)), torch.ones(len(other))]).long()
+    test = torch.cat([torch.arange(len(images)) < held_out for images in (real, other)])
+    images = torch.cat([real, other])
+    fit(reader, images[~test], sides[~test], steps=steps, batch=32, rate=1e-2, seed=seed, name="reader")
+    return round(accuracy(reader, images[test], sides[test]) * 2 * held_out), 2 * held_out
 
 
 def _check(a: Tensor, b: Tensor) -> None:

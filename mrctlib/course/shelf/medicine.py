@@ -1,0 +1,60 @@
+"""Medical images from noise: lung nodules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import ks_2samp
+from torch import Tensor
+
+from mrctlib.course.fidelity import told_apart
+from mrctlib.course.lecture8 import draw_nodules, measure_nodules
+from mrctlib.course.models import Model, Networks
+from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.runtime import digest
+from mrctlib.training.gan import make, play
+
+COUNT = 2500  # images on each side of a measure, of which 500 test the reader
+LATENT, WIDTH = 64, 24  # length of the noise; channels
+GAME = {"steps": 8000, "batch": 32, "rate": 1e-3, "average": 0.998, "watch_every": 500}
+
+
+def learn_nodules(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A nodule from noise alone."""
+    images, _ = draw_nodules(6000, seed=0)
+    players = networks["generator"], networks["discriminator"]
+    history = play(*players, images, noise=LATENT, seed=seed, name="nodules", folder=folder, **GAME)
+    for player in players:
+        player.cpu()
+    data = {"name": f"{len(images)} drawn nodules", "digest": digest(images)}
+    return {"recipe": GAME | {"latent": LATENT, "width": WIDTH}, "data": data, "seconds": history[-1]["seconds"]}
+
+
+def nodules_made(networks: Networks, seed: int) -> dict[str, float]:
+    """Does a small network tell made from real, and are sizes and densities those of real ones? Floors: real ones."""
+    noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
+    made, others = make(networks["generator"], noise), draw_nodules(COUNT, seed=seed + 1000)[0]
+    real, _ = draw_nodules(COUNT, seed=seed + 2000)
+    found = {}
+    for name, images in {"": made, "_floor": others}.items():
+        right, total = told_apart(real, images, held_out=500, seed=seed)
+        gaps = [largest_gap(a, b) for a, b in zip(measure_nodules(real), measure_nodules(images), strict=True)]
+        found |= {f"reader_error{name}": 1 - right / total, f"diameter_gap{name}": gaps[0]}
+        found[f"density_gap{name}"] = gaps[1]
+    return found
+
+
+def largest_gap(a: Tensor, b: Tensor) -> float:
+    """Between the cumulative shares of two sets of numbers, 0 to 1 (Kolmogorov and Smirnov); nan is left out."""
+    return float(ks_2samp(a[a.isfinite()], b[b.isfinite()]).statistic)
+
+
+MODELS = {
+    "nodules": Model(
+        "a DCGAN of lung nodules (after Chuquicusma et al. 2018)",
+        lambda: {"generator": Generator(LATENT, 1, WIDTH, first=7), "discriminator": Discriminator(1, WIDTH, first=7)},
+        learn_nodules, nodules_made,
+    ),
+}  # fmt: skip

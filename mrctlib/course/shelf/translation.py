@@ -1,0 +1,94 @@
+"""MR to CT at 128 pixels of 2 mm, learned from phantom heads that vary, so that a real head can be tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from mrctlib import metrics
+from mrctlib.course.models import Model, Networks
+from mrctlib.data.cohorts import find_cases, real_pair
+from mrctlib.data.volumes import Volume
+from mrctlib.losses import Schedule
+from mrctlib.phantom.head import draw_patient, write_cohort
+from mrctlib.phantom.imaging import Variation
+from mrctlib.runtime import digest, tier
+from mrctlib.training.recipe import CycleRecipe, Recipe, build_generator, cohort_slices
+from mrctlib.training.synthesis import synthesize
+from mrctlib.training.translation import TranslationTraining
+
+SHAPE, CONTRAST = (128, 128, 96), "mprage"  # voxels of 2 mm
+CASES, UNSEEN = 60, 4  # patients to learn from, and to measure on
+_SIZES = {
+    "generator": "unet", "depth": 4, "spacing": 2.0, "size": 128, "batch": 4, "constant": 0.4, "average": 0.995,
+    "watch_every": 100,
+}  # fmt: skip
+PAIRED = Recipe(**_SIZES, model="paired", base=16, rate=1e-3, steps=2000)
+CURED = CycleRecipe(
+    **_SIZES, base=8, rate=2e-3, steps=2800, discriminator_base=12, discriminator_rate=7e-4, sees_depth=True,
+    gan=Schedule(1, 0.2), cycle=Schedule(5, 5), identity=Schedule(0, 0), mind=Schedule(4, 4),
+    background=Schedule(5, 5), profile=Schedule(20, 10), noise=0.03,
+)  # fmt: skip
+
+Pair = tuple[Volume, Volume, np.ndarray]  # MR, CT, body
+
+
+def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A translation training, on patients who are drawn once for all models."""
+    cohort, recipe = folder.parents[1] / "heads", replace(recipe, seed=seed)
+    if not cohort.exists():
+        write_cohort(cohort, CASES, shape=SHAPE, contrast=CONTRAST, vary=True)
+    mr, ct = cohort_slices(find_cases(cohort), recipe, folder)
+    training = TranslationTraining(recipe, mr, ct, tier(), folder).run()
+    for name, network in networks.items():
+        trained = training.averaged if name == "to_ct" else training.game.generators[name]
+        network.load_state_dict(trained.state_dict())
+    data = {"name": f"{CASES} phantom heads that vary", "digest": digest(mr.stored_images, ct.stored_images)}
+    return {"recipe": recipe.to_json(), "data": data, "seconds": training.seconds}
+
+
+def unseen(seed: int, count: int = UNSEEN) -> list[Pair]:
+    """Phantom heads of the same ranges whom no model has met."""
+    people = (draw_patient(seed + 1000, case, SHAPE, variation=Variation()) for case in range(count))
+    return [
+        (Volume(p.mr(CONTRAST), p.space.affine), Volume(p.ct(), p.space.affine), p.body) for p in people
+    ]  # fmt: skip
+
+
+def error_by_tissue(ct: np.ndarray, sct: np.ndarray, body: np.ndarray) -> dict[str, float]:
+    """Mean absolute error in HU where the true CT is air (below -300 HU), soft tissue or bone (above 300 HU), and in
+    all of the body; and the overlap of the bone."""
+    parts = {"air": ct < -metrics.BONE, "soft_tissue": np.abs(ct) <= metrics.BONE, "bone": ct > metrics.BONE}
+    found = {"mae_hu": metrics.mae(ct, sct, body), "bone_dice": metrics.bone_dice(ct, sct, body)}
+    return found | {f"mae_{name}_hu": metrics.mae(ct, sct, body & part) for name, part in parts.items()}
+
+
+def translated(recipe: Recipe, networks: Networks, seed: int) -> dict[str, float]:
+    """Errors in unseen phantom heads, means over these; and in the real pair, where it is here."""
+
+    def errors(mr: Volume, ct: Volume, body: np.ndarray) -> dict[str, float]:
+        return error_by_tissue(ct.data, synthesize(networks["to_ct"], mr, body, recipe).data, body)
+
+    rows = [errors(*pair) for pair in unseen(seed)]
+    found = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    template = real_pair()
+    return found | ({f"real_{key}": value for key, value in errors(*template.pair()).items()} if template else {})
+
+
+def model(what: str, recipe: Recipe, *networks: str) -> Model:
+    def build() -> dict[str, nn.Module]:
+        return {name: build_generator(recipe) for name in networks}
+
+    return Model(
+        what, build, lambda *asked: learn(recipe, *asked), lambda made, seed: translated(recipe, made, seed)
+    )  # fmt: skip
+
+
+MODELS = {
+    "paired_mr_to_ct": model("a U-Net that learned from pairs", PAIRED, "to_ct"),
+    "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr"),
+}
