@@ -14,6 +14,7 @@ from mrctlib.course.fidelity import (
     frechet_distance,
     kl_divergence,
     normal_frechet_distance,
+    told_apart,
 )
 from mrctlib.runtime import InputError
 
@@ -120,3 +121,12 @@ def test_bad_features(a, b):
 def test_bad_number_of_neighbours(neighbours):
     with pytest.raises(InputError, match="neighbours"):
         density_and_coverage(cloud(seed=1), cloud(seed=2), neighbours)
+
+
+def test_a_reader_tells_what_differs_and_guesses_where_nothing_does():
+    draw = torch.Generator().manual_seed(0)
+    real, others = torch.randn(2, 300, 1, 16, 16, generator=draw)
+    right, total = told_apart(real, others, held_out=100, steps=60)
+    assert total == 200 and 70 <= right <= 130
+    smooth = torch.nn.functional.avg_pool2d(others, 3, 1, 1)
+    assert told_apart(real, smooth, held_out=100, steps=60)[0] > 190

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,10 @@ def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[s
     return {"recipe": recipe.to_json(), "data": data, "seconds": training.seconds}
 
 
-def unseen(seed: int, count: int = UNSEEN) -> list[Pair]:
+def unseen(seed: int, count: int) -> list[Pair]:
     """Phantom heads of the same ranges whom no model has met."""
     people = (draw_patient(seed + 1000, case, SHAPE, variation=Variation()) for case in range(count))
-    return [
-        (Volume(p.mr(CONTRAST), p.space.affine), Volume(p.ct(), p.space.affine), p.body) for p in people
-    ]  # fmt: skip
+    return [(Volume(p.mr(CONTRAST), p.space.affine), Volume(p.ct(), p.space.affine), p.body) for p in people]
 
 
 def error_by_tissue(ct: np.ndarray, sct: np.ndarray, body: np.ndarray) -> dict[str, float]:
@@ -73,7 +72,7 @@ def translated(recipe: Recipe, networks: Networks, seed: int) -> dict[str, float
     def errors(mr: Volume, ct: Volume, body: np.ndarray) -> dict[str, float]:
         return error_by_tissue(ct.data, synthesize(networks["to_ct"], mr, body, recipe).data, body)
 
-    rows = [errors(*pair) for pair in unseen(seed)]
+    rows = [errors(*pair) for pair in unseen(seed, UNSEEN)]
     found = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     template = real_pair()
     return found | ({f"real_{key}": value for key, value in errors(*template.pair()).items()} if template else {})
@@ -83,9 +82,7 @@ def model(what: str, recipe: Recipe, *networks: str) -> Model:
     def build() -> dict[str, nn.Module]:
         return {name: build_generator(recipe) for name in networks}
 
-    return Model(
-        what, build, lambda *asked: learn(recipe, *asked), lambda made, seed: translated(recipe, made, seed)
-    )  # fmt: skip
+    return Model(what, build, partial(learn, recipe), partial(translated, recipe))
 
 
 MODELS = {
