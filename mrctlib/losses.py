@@ -79,6 +79,16 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return weight * ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, weight: float = 1.0) -> Tensor:
+    """How steep the critic is at real examples (N, ...): weight / 2 times the mean of |slope|^2. Mescheder et al. 2018.
+
+    `fake` is not looked at; it is there so that the penalties are called alike.
+    """
+    points = real.detach().clone().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return weight / 2 * slope.flatten(1).square().sum(1).mean()
+
+
 def cycle_consistency(real: Tensor, reconstructed: Tensor) -> Tensor:
     """Mean absolute difference between an image and its return: |G_mr(G_ct(x)) - x|. Zhu et al. 2017, equation 2."""
     return (reconstructed - real).abs().mean()

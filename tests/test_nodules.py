@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mrctlib.course.lecture8 import LUNG_WINDOW, PIXEL_MM, SIZE, draw_nodules, lung_hu, measure_nodules
+from mrctlib.course.nodules import LUNG_WINDOW, PIXEL_MM, SIZE, draw_nodules, lung_hu, measure_nodules
 from mrctlib.runtime import InputError
 
 
