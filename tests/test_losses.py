@@ -123,3 +123,9 @@ def test_misregistration_keeps_the_rim_and_has_a_gradient():
     assert misregistration(image, torch.full((1, 1, 6, 6), -1.0)) == 0  # padding must not let zeros in
     misregistration(image, torch.zeros(1, 1, 6, 6)).backward()
     assert image.grad.abs().sum() > 0
+
+
+def test_r1_penalty_is_half_the_squared_slope_at_real_examples():
+    real = torch.randn(5, 3)
+    flat_and_steep = losses.r1_penalty(lambda x: 2 * x[:, 0] + x[:, 1] ** 2, real, torch.zeros(5, 3), weight=3.0)
+    assert flat_and_steep.item() == pytest.approx(1.5 * (4 + 4 * real[:, 1] ** 2).mean().item(), rel=1e-5)

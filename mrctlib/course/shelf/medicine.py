@@ -10,9 +10,9 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
 from mrctlib.course.fidelity import told_apart
-from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.gan import Discriminator, GrainyGenerator
+from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.losses import r1_penalty
 from mrctlib.runtime import digest
 from mrctlib.training.gan import make, play

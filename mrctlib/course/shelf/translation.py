@@ -34,6 +34,8 @@ CURED = CycleRecipe(
     gan=Schedule(1, 0.2), cycle=Schedule(5, 5), identity=Schedule(0, 0), mind=Schedule(4, 4),
     background=Schedule(5, 5), profile=Schedule(20, 10), noise=0.03,
 )  # fmt: skip
+WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
+WITHOUT_PROFILE = replace(CURED, profile=Schedule(0, 0), mind=Schedule(0, 0), gan=Schedule(5, 5), cycle=Schedule(5, 2))
 
 Pair = tuple[Volume, Volume, np.ndarray]  # MR, CT, body
 
@@ -88,4 +90,8 @@ def model(what: str, recipe: Recipe, *networks: str) -> Model:
 MODELS = {
     "paired_mr_to_ct": model("a U-Net that learned from pairs", PAIRED, "to_ct"),
     "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr"),
+    "gan_mr_to_ct": model("a GAN with the same helps and no way back", WITHOUT_CYCLE, "to_ct"),
+    "cyclegan_without_profile": model(
+        "a CycleGAN with neither profile nor MIND, whose adversary has to do it", WITHOUT_PROFILE, "to_ct", "to_mr"
+    ),
 }
