@@ -13,6 +13,7 @@ from mrctlib.course.fidelity import (
     density_and_coverage,
     frechet_distance,
     kl_divergence,
+    nearer_to_training,
     normal_frechet_distance,
     told_apart,
 )
@@ -130,3 +131,11 @@ def test_a_reader_tells_what_differs_and_guesses_where_nothing_does():
     assert total == 200 and 70 <= right <= 130
     smooth = torch.nn.functional.avg_pool2d(others, 3, 1, 1)
     assert told_apart(real, smooth, held_out=100, steps=60)[0] > 190
+
+
+def test_copies_are_nearer_to_what_they_were_copied_from():
+    training, others, new = cloud(seed=1), cloud(seed=2), cloud(seed=3)
+    assert nearer_to_training(training + 0.01, training, others) == 1
+    assert 0.4 < nearer_to_training(new, training, others) < 0.6
+    with pytest.raises(InputError, match="300 training examples and 299 others"):
+        nearer_to_training(new, training, others[1:])

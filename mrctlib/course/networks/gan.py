@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Generator(nn.Sequential):
@@ -40,36 +39,6 @@ class Discriminator(nn.Sequential):
             nn.Conv2d(4 * base, 1, first), nn.Flatten(0),  # 4 -> 1
         )  # fmt: skip
         self.apply(_start_small)
-
-
-class Grain(nn.Module):
-    """Adds noise of its own to every value of maps (N, channels, H, W), as strong in each channel as is learned.
-
-    Fine texture, such as the noise of a scanner, cannot come from a few latent numbers. After Karras et al. 2019.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.strength = nn.Parameter(torch.full((channels, 1, 1), 0.1))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps + self.strength * torch.randn_like(maps)
-
-
-class GrainyGenerator(nn.Sequential):
-    """Noise (N, latent) to images (N, 1, 8 first, 8 first) from -1 to 1, with grain at every size.
-
-    Sizes double by repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016).
-    """
-
-    def __init__(self, latent: int, base: int, first: int) -> None:
-        stages: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
-        stages += [nn.ConvTranspose2d(latent, 4 * base, first, bias=False), nn.BatchNorm2d(4 * base)]
-        for width, wider in ((2 * base, 4 * base), (base, 2 * base)):
-            stages += [Grain(wider), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
-            stages += [nn.Conv2d(wider, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
-        stages += [Grain(base), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(base, base, 3, padding=1)]
-        super().__init__(*stages, Grain(base), nn.LeakyReLU(0.2), nn.Conv2d(base, 1, 3, padding=1), nn.Tanh())
 
 
 def _doubled(inputs: int, outputs: int) -> nn.ConvTranspose2d:
