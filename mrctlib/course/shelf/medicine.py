@@ -1,7 +1,8 @@
-"""Medical images from noise: lung nodules."""
+"""Medical images from noise: lung nodules, and slices of heads that are asked for by height and tumour."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,19 @@ import torch.nn.functional as F
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
-from mrctlib.course.fidelity import nearer_to_training, told_apart
+from mrctlib.course.fidelity import density_and_coverage, nearer_to_training, told_apart
+from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
+from mrctlib.course.networks.conditional import ProjectionDiscriminator
 from mrctlib.course.networks.gan import Discriminator
 from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.losses import r1_penalty
+from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import digest
 from mrctlib.training.gan import make, play
 
-LEARNED = 6000  # nodules in the training set
+LEARNED, PATIENTS = 6000, 120  # nodules and patients to learn from
+STRANGERS = 40  # patients to measure with
 COUNT = 2500  # images on each side of a measure, of which 500 test the reader
 LATENT, WIDTH = 64, 16  # length of the noise; channels
 GAME = {"steps": 12_000, "batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
@@ -99,10 +104,95 @@ def coarse(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 4).flatten(1)
 
 
+# ------------------------------------------------------------------------------------------------ heads
+
+HEAD_SIZE, HEIGHTS, BRIGHTEST = 64, 6, 3.0  # pixels; heights that can be asked for; white matter being 1
+HEAD_GAME = {"steps": 6000, "batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
+
+
+def tell(heights: Tensor, tumours: Tensor) -> Tensor:
+    """Heights (N,) from 0 to 5 and tumours (N,), 0 or 1, to conditions (N, 8): two one-hot rows side by side."""
+    return torch.cat([F.one_hot(heights, HEIGHTS), F.one_hot(tumours, 2)], 1).float()
+
+
+def healthy_slices(seed: int, cases: Iterable[int]) -> Tensor:
+    """Twelve T2-weighted slices of each phantom patient, low to high, (N, 1, 64, 64), pixels of 2.7 mm; white matter
+    near 1, air 0."""
+    volumes = [torch.from_numpy(draw_patient(seed, case, SHAPE).mr("t2w"))[BOX] / 1000 for case in cases]  # (R, A, S)
+    return torch.stack(volumes).permute(0, 3, 2, 1).flip(2, 3)[:, :, 8:72].reshape(-1, 1, HEAD_SIZE, HEAD_SIZE)
+
+
+def give_tumours(slices: Tensor, times: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every slice `times` over, each with a new tumour or none: images (N, 1, 64, 64) from -1 to 1, heights, tumours.
+
+    A tumour is a soft bright disc of 16 to 24 mm radius, its middle up to 11 mm off one point to the right.
+    """
+    generator, count = torch.Generator().manual_seed(seed), times * len(slices)
+    tumours = torch.randint(2, (count,), generator=generator)
+    middles = torch.tensor([32, 26]) + torch.randint(-4, 5, (count, 2), generator=generator)  # row and column
+    radii = 6 + 3 * torch.rand(count, 1, 1, generator=generator)
+    rows, columns = (torch.arange(HEAD_SIZE) - middles[:, axis, None] for axis in (0, 1))
+    share = ((radii - torch.hypot(rows[:, :, None].float(), columns[:, None].float())) / 2 + 0.5).clamp(0, 1)
+    share = (share * tumours[:, None, None])[:, None]
+    images = slices.repeat(times, 1, 1, 1) * (1 - share) + 2.8 * share
+    return images.clamp(0, BRIGHTEST) * 2 / BRIGHTEST - 1, torch.arange(12).repeat(count // 12) // 2, tumours
+
+
+class ToldGenerator(nn.Module):
+    """Noise (N, LATENT) and conditions (N, 8) to slices (N, 1, 64, 64), with grain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = GrainyGenerator(LATENT + HEIGHTS + 2, WIDTH, HEAD_SIZE // 8)
+
+    def forward(self, noise: Tensor, conditions: Tensor) -> Tensor:
+        return self.layers(torch.cat([noise, conditions], 1))
+
+
+def steady_projection() -> nn.Module:
+    """A projection discriminator without batch normalisation, for the R1 penalty."""
+    judge = ProjectionDiscriminator(HEIGHTS + 2, HEAD_SIZE, WIDTH)
+    judge.features = nn.Sequential(*(layer for layer in judge.features if not isinstance(layer, nn.BatchNorm2d)))
+    return judge
+
+
+def learn_heads(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A slice of a head, at the height and with the tumour that are asked for."""
+    images, heights, tumours = give_tumours(healthy_slices(1, range(PATIENTS)), 2, seed=1)
+    players = networks["generator"], networks["discriminator"]
+    history = play(*players, images, tell(heights, tumours), noise=LATENT, seed=seed, name="heads", folder=folder,
+                   penalty=r1_penalty, **HEAD_GAME)  # fmt: skip
+    for player in players:
+        player.cpu()
+    recipe = HEAD_GAME | {"penalty": "R1", "latent": LATENT, "width": WIDTH}
+    data = {"name": f"slices of {PATIENTS} phantom patients", "digest": digest(images)}
+    return {"recipe": recipe, "data": data, "seconds": history[-1]["seconds"]}
+
+
+def heads_made(networks: Networks, seed: int) -> dict[str, float]:
+    """Can a small network tell made from real, of patients whom no network knew; how much of these is covered?
+
+    Coverage is measured on means of 4 x 4 pixels. Floors: slices of other patients in place of made ones.
+    """
+    real, heights, tumours = give_tumours(healthy_slices(seed + 2, range(STRANGERS)), 1, seed=seed)
+    others, _, _ = give_tumours(healthy_slices(seed + 3, range(STRANGERS)), 1, seed=seed + 1)
+    noise = torch.randn(len(real), LATENT, generator=torch.Generator().manual_seed(seed))
+    found = {}
+    for name, images in {"": make(networks["generator"], noise, tell(heights, tumours)), "_floor": others}.items():
+        right, total = told_apart(real, images, held_out=len(real) // 5, seed=seed)
+        found[f"reader_error{name}"] = 1 - right / total
+        found[f"coverage{name}"] = density_and_coverage(coarse(real), coarse(images))[1]
+    return found
+
+
 MODELS = {
     "nodules": Model(
         "a GAN of lung nodules (after Chuquicusma et al. 2018), with grain and an R1 penalty",
         lambda: {"generator": GrainyGenerator(LATENT, WIDTH, 7), "discriminator": steady_discriminator()},
         learn_nodules, nodules_made,
+    ),
+    "heads": Model(
+        "a GAN of head slices that is told height and tumour, with grain, projection and an R1 penalty",
+        lambda: {"generator": ToldGenerator(), "discriminator": steady_projection()}, learn_heads, heads_made,
     ),
 }  # fmt: skip
