@@ -40,7 +40,8 @@ def test_a_model_does_on_fresh_noise_what_its_file_says(name, monkeypatch):
     networks, about = load(name)
     said, found = about["runs"][about["shipped"]], makers()[name].measure(networks, seed=1234)
     for key, value in found.items():
-        assert value == pytest.approx(said[key], rel=0.25, abs=0.02), key
+        few = key.startswith("reader_error")  # some hundred slices, of a few patients
+        assert value == pytest.approx(said[key], rel=0.25, abs=0.15 if few else 0.02), key
 
 
 def test_the_judge_of_digits_knows_real_ones():
