@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mrctlib.course.exercises.lab3 import MultiLayerDiscriminator, MultiLayerGenerator
-from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.course.networks.gan import Discriminator, Generator, GrainyGenerator
 from mrctlib.losses import cross_entropy_gan
 
 
@@ -17,10 +17,12 @@ def test_shapes_and_range(latent, channels, base):
 
 
 @pytest.mark.parametrize("first", [4, 7])
-def test_the_first_map_sets_the_size(first):
-    images = Generator(10, 1, 8, first)(torch.randn(3, 10))
-    assert images.shape == (3, 1, 8 * first, 8 * first)
-    assert Discriminator(1, 8, first)(images).shape == (3,)
+def test_grain_at_the_size_that_the_first_map_sets(first):
+    generator, noise = GrainyGenerator(10, 8, first).eval(), torch.randn(1, 10)
+    images = torch.cat([generator(noise), generator(noise)])
+    assert images.shape == (2, 1, 8 * first, 8 * first) and images.abs().max() <= 1
+    assert not torch.equal(*images)  # the same noise twice, each time with grain of its own
+    assert Discriminator(1, 8, first)(images).shape == (2,)
 
 
 def test_one_image_gives_one_score():

@@ -74,9 +74,8 @@ def told_apart(real: Tensor, other: Tensor, *, held_out: int, steps: int = 300, 
 
 
 def nearer_to_training(made: Tensor, training: Tensor, others: Tensor) -> float:
-    """Share of the made ones (N, D) whose nearest training example is nearer than the nearest of as many others.
-
-    Near 0.5 nothing is remembered; new real examples say what chance is.
+    """Share of the made ones (N, D) whose nearest training example is nearer than the nearest of as many others. Near
+    0.5 nothing is remembered; new real examples say what chance is.
 
     Raises:
         InputError: not as many others as training examples.

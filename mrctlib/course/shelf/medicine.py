@@ -15,7 +15,7 @@ from mrctlib.course.fidelity import density_and_coverage, nearer_to_training, to
 from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.conditional import ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator
+from mrctlib.course.networks.gan import Discriminator, GrainyGenerator
 from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.losses import r1_penalty
 from mrctlib.phantom.head import draw_patient
@@ -26,54 +26,40 @@ LEARNED, PATIENTS = 6000, 120  # nodules and patients to learn from
 STRANGERS = 40  # patients to measure with
 COUNT = 2500  # images on each side of a measure, of which 500 test the reader
 LATENT, WIDTH = 64, 16  # length of the noise; channels
-GAME = {"steps": 12_000, "batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
+GAME = {"batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
 
 
-class Grain(nn.Module):
-    """Adds noise of its own to every value of maps (N, channels, H, W), as strong in each channel as is learned.
-
-    Fine texture, such as the noise of a scanner, cannot come from a few latent numbers. After Karras et al. 2019.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.strength = nn.Parameter(torch.full((channels, 1, 1), 0.1))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps + self.strength * torch.randn_like(maps)
-
-
-class GrainyGenerator(nn.Sequential):
-    """Noise (N, latent) to images (N, 1, 8 first, 8 first) from -1 to 1, with grain at every size.
-
-    Sizes double by repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016).
-    """
-
-    def __init__(self, latent: int, base: int, first: int) -> None:
-        stages: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
-        stages += [nn.ConvTranspose2d(latent, 4 * base, first, bias=False), nn.BatchNorm2d(4 * base)]
-        for width, wider in ((2 * base, 4 * base), (base, 2 * base)):
-            stages += [Grain(wider), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
-            stages += [nn.Conv2d(wider, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
-        stages += [Grain(base), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(base, base, 3, padding=1)]
-        super().__init__(*stages, Grain(base), nn.LeakyReLU(0.2), nn.Conv2d(base, 1, 3, padding=1), nn.Tanh())
+def without_batch_norm(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers, with nothing that mixes the images of a batch."""
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
 
 
 def steady_discriminator() -> nn.Sequential:
-    """Without batch normalisation, which would mix the images whose slopes the R1 penalty looks at one by one."""
-    return nn.Sequential(*(layer for layer in Discriminator(1, WIDTH, 7) if not isinstance(layer, nn.BatchNorm2d)))
+    """For the R1 penalty, which looks at one image at a time."""
+    return without_batch_norm(Discriminator(1, WIDTH, 7))
+
+
+def game(
+    networks: Networks, folder: Path, seed: int, steps: int, data: str, images: Tensor, conditions: Tensor | None = None
+) -> dict[str, Any]:
+    """Play, and say with what; data: what the images are called."""
+    players, recipe = (networks["generator"], networks["discriminator"]), GAME | {"steps": steps}
+    asked = {"noise": LATENT, "penalty": r1_penalty, "seed": seed, "name": folder.parent.name, "folder": folder}
+    history = play(*players, images, conditions, **recipe, **asked)
+    for player in players:
+        player.cpu()
+    return {
+        "recipe": recipe | {"penalty": "R1", "latent": LATENT, "width": WIDTH},
+        "data": {"name": data, "digest": digest(images)}, "seconds": history[-1]["seconds"],
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ nodules
 
 
 def learn_nodules(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A nodule from noise alone."""
-    images, _ = draw_nodules(LEARNED, seed=0)
-    players = networks["generator"], networks["discriminator"]
-    history = play(*players, images, noise=LATENT, seed=seed, name="nodules", folder=folder, penalty=r1_penalty, **GAME)
-    for player in players:
-        player.cpu()
-    recipe = GAME | {"penalty": "R1", "latent": LATENT, "width": WIDTH}
-    data = {"name": f"{LEARNED} drawn nodules", "digest": digest(images)}
-    return {"recipe": recipe, "data": data, "seconds": history[-1]["seconds"]}
+    return game(networks, folder, seed, 12_000, f"{LEARNED} drawn nodules", draw_nodules(LEARNED, seed=0)[0])
 
 
 def nodules_made(networks: Networks, seed: int) -> dict[str, float]:
@@ -107,7 +93,6 @@ def coarse(images: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------ heads
 
 HEAD_SIZE, HEIGHTS, BRIGHTEST = 64, 6, 3.0  # pixels; heights that can be asked for; white matter being 1
-HEAD_GAME = {"steps": 6000, "batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
 
 
 def tell(heights: Tensor, tumours: Tensor) -> Tensor:
@@ -149,24 +134,17 @@ class ToldGenerator(nn.Module):
         return self.layers(torch.cat([noise, conditions], 1))
 
 
-def steady_projection() -> nn.Module:
-    """A projection discriminator without batch normalisation, for the R1 penalty."""
+def steady_projection() -> ProjectionDiscriminator:
+    """A projection discriminator for the R1 penalty."""
     judge = ProjectionDiscriminator(HEIGHTS + 2, HEAD_SIZE, WIDTH)
-    judge.features = nn.Sequential(*(layer for layer in judge.features if not isinstance(layer, nn.BatchNorm2d)))
+    judge.features = without_batch_norm(judge.features)
     return judge
 
 
 def learn_heads(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A slice of a head, at the height and with the tumour that are asked for."""
-    images, heights, tumours = give_tumours(healthy_slices(1, range(PATIENTS)), 2, seed=1)
-    players = networks["generator"], networks["discriminator"]
-    history = play(*players, images, tell(heights, tumours), noise=LATENT, seed=seed, name="heads", folder=folder,
-                   penalty=r1_penalty, **HEAD_GAME)  # fmt: skip
-    for player in players:
-        player.cpu()
-    recipe = HEAD_GAME | {"penalty": "R1", "latent": LATENT, "width": WIDTH}
-    data = {"name": f"slices of {PATIENTS} phantom patients", "digest": digest(images)}
-    return {"recipe": recipe, "data": data, "seconds": history[-1]["seconds"]}
+    images, *told = give_tumours(healthy_slices(1, range(PATIENTS)), 2, seed=1)
+    return game(networks, folder, seed, 6000, f"slices of {PATIENTS} phantom patients", images, tell(*told))
 
 
 def heads_made(networks: Networks, seed: int) -> dict[str, float]:

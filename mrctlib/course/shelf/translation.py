@@ -15,7 +15,7 @@ from mrctlib.course.models import Model, Networks
 from mrctlib.data.cohorts import find_cases, real_pair
 from mrctlib.data.volumes import Volume
 from mrctlib.losses import Schedule
-from mrctlib.phantom.head import draw_patient, write_cohort
+from mrctlib.phantom.head import Patient, draw_patient, write_cohort
 from mrctlib.phantom.imaging import Variation
 from mrctlib.runtime import digest, tier
 from mrctlib.training.recipe import CycleRecipe, Recipe, build_generator, cohort_slices
@@ -37,12 +37,10 @@ CURED = CycleRecipe(
 WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
 WITHOUT_PROFILE = replace(CURED, profile=Schedule(0, 0), mind=Schedule(0, 0), gan=Schedule(5, 5), cycle=Schedule(5, 2))
 
-Pair = tuple[Volume, Volume, np.ndarray]  # MR, CT, body
-
 
 def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A translation training, on patients who are drawn once for all models."""
-    cohort, recipe = folder.parents[1] / "heads", replace(recipe, seed=seed)
+    cohort, recipe = folder.parents[1] / "cohort_mr_to_ct", replace(recipe, seed=seed)
     if not cohort.exists():
         write_cohort(cohort, CASES, shape=SHAPE, contrast=CONTRAST, vary=True)
     mr, ct = cohort_slices(find_cases(cohort), recipe, folder)
@@ -54,10 +52,15 @@ def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[s
     return {"recipe": recipe.to_json(), "data": data, "seconds": training.seconds}
 
 
-def unseen(seed: int, count: int) -> list[Pair]:
-    """Phantom heads of the same ranges whom no model has met."""
-    people = (draw_patient(seed + 1000, case, SHAPE, variation=Variation()) for case in range(count))
-    return [(Volume(p.mr(CONTRAST), p.space.affine), Volume(p.ct(), p.space.affine), p.body) for p in people]
+def stranger(seed: int, case: int) -> Patient:
+    """A phantom head of the same ranges whom no model has met."""
+    return draw_patient(seed + 1000, case, SHAPE, variation=Variation())
+
+
+def pair_of(patient: Patient) -> tuple[Volume, Volume, np.ndarray]:
+    """(MR, CT, body) of a phantom head."""
+    images = patient.mr(CONTRAST), patient.ct()
+    return *(Volume(image, patient.space.affine) for image in images), patient.body
 
 
 def error_by_tissue(ct: np.ndarray, sct: np.ndarray, body: np.ndarray) -> dict[str, float]:
@@ -74,7 +77,7 @@ def translated(recipe: Recipe, networks: Networks, seed: int) -> dict[str, float
     def errors(mr: Volume, ct: Volume, body: np.ndarray) -> dict[str, float]:
         return error_by_tissue(ct.data, synthesize(networks["to_ct"], mr, body, recipe).data, body)
 
-    rows = [errors(*pair) for pair in unseen(seed, UNSEEN)]
+    rows = [errors(*pair_of(stranger(seed, case))) for case in range(UNSEEN)]
     found = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     template = real_pair()
     return found | ({f"real_{key}": value for key, value in errors(*template.pair()).items()} if template else {})
