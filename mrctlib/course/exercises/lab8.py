@@ -296,7 +296,8 @@ Question(
 )
 Question(
     "translation.trust",
-    text="A synthetic CT paints a small calcification darker than brain. What does its low MAE tell you about that?",
+    text="A synthetic CT paints a small calcification far too dark. What does its MAE, a mean over the whole body, tell you "
+    "about that?",
     choices=[
         "That the calcification was not there",
         "That the metric is computed wrongly",
