@@ -1,7 +1,11 @@
-"""Handwritten digits: a judge, a DCGAN and a conditional one, trained on MNIST. Images are (N, 1, 28, 28)."""
+"""Handwritten digits: a judge, three GANs at equal time, one of styles, one that is asked; trained on MNIST. Images are
+(N, 1, 28, 28)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +14,84 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrctlib.course.digits import Digits, load_handwritten_digits
+from mrctlib.course.exercises.lab3 import MultiLayerDiscriminator, MultiLayerGenerator
 from mrctlib.course.exercises.lab5 import control, one_hot, slant
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
 from mrctlib.course.judge import RECIPE, DigitJudge
 from mrctlib.course.models import Model, Networks, load
 from mrctlib.course.networks.conditional import ConditionalGenerator, ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.course.networks.gan import Discriminator, Generator, without_batch_norm
+from mrctlib.losses import NON_SATURATING, WASSERSTEIN, GanLoss, gradient_penalty, r1_penalty
 from mrctlib.runtime import InputError, digest
-from mrctlib.training.gan import make, play
+from mrctlib.training.gan import Penalty, make, play
 from mrctlib.training.supervised import accuracy, fit
 
 COUNT = 5000  # images on each side of a distance
-LATENT, WIDTH = 100, 24  # length of the noise; channels
-GAME = {"steps": 6000, "batch": 64, "rate": 1e-3, "average": 0.998, "watch_every": 500}
+LATENT, STYLE, WIDTH = 100, 64, 24  # length of the noise and of a style; channels
+GAME = {"batch": 16, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
+WGAN_GP = {
+    "loss": WASSERSTEIN, "penalty": gradient_penalty, "critic_steps": 2, "phases": ((4000, 1e-3), (1500, 2e-4)),
+}  # fmt: skip
+MULTI_LAYER = {"penalty": None, "batch": 64, "phases": ((12000, 4e-4), (4000, 1e-4))}
+PHASES = ((8000, 1e-3), (3000, 2e-4))  # steps and rate; the second goes on from the first's average
 
 
 class RealDigits(nn.Module):
-    """What the judge sees in COUNT test digits, (N, 64), so that fakes can be measured where there is no MNIST."""
+    """What the judge sees in COUNT test digits and in as many training digits, (N, 64), so that fakes can be measured
+    where there is no MNIST."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(COUNT, 64))
+        self.register_buffer("learned", torch.zeros(COUNT, 64))
+
+
+class StyledLayer(nn.Module):
+    """Maps (N, C, H, W) and styles (N, STYLE) to maps: convolution, noise, leaky ReLU, then the style (AdaIN)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution, self.style = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Linear(STYLE, 2 * outputs)
+        self.noise = nn.Parameter(torch.full((outputs, 1, 1), 0.1))  # how much of it each map wants
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = self.convolution(x)
+        x = F.leaky_relu(x + self.noise * torch.randn_like(x[:, :1]), 0.2)
+        scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
+        return (1 + scale) * F.instance_norm(x) + shift
+
+
+class StyleGenerator(nn.Module):
+    """Noise (N, LATENT) to images (N, 1, 32, 32), by way of a style for each of four layers. Karras et al. 2019."""
+
+    SIZES = (4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, last = nn.Linear(LATENT, STYLE), nn.Linear(STYLE, STYLE)
+        self.mapping = nn.Sequential(first, nn.LeakyReLU(0.2), last, nn.LeakyReLU(0.2))
+        widths = [4 * WIDTH, 4 * WIDTH, 2 * WIDTH, WIDTH, WIDTH]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.layers = nn.ModuleList(StyledLayer(a, b) for a, b in pairwise(widths))
+        self.to_grey = nn.Conv2d(WIDTH, 1, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)  # or all styles would begin alike
+
+    def draw(self, styles: Sequence[Tensor]) -> Tensor:
+        """Images (N, 1, 32, 32) from a style (N, STYLE) for each layer, coarse to fine."""
+        x = self.constant.expand(len(styles[0]), -1, -1, -1)
+        for size, layer, w in zip(self.SIZES, self.layers, styles, strict=True):
+            x = layer(F.interpolate(x, size=(size, size)), w)
+        return self.to_grey(x).tanh()
+
+    def forward(self, noise: Tensor) -> Tensor:
+        w = self.mapping(noise)
+        if not self.training:
+            return self.draw([w] * 4)
+        other = self.mapping(torch.randn_like(noise))  # while it learns, about half of the images mix two styles
+        switch = torch.randint(1, 8, (len(noise), 1), device=noise.device)
+        return self.draw([torch.where(layer < switch, w, other) for layer in range(4)])
 
 
 class Hand(nn.Module):
@@ -67,13 +128,17 @@ def learn_to_judge(networks: Networks, folder: Path, seed: int) -> dict[str, Any
     digits, judge, recipe = mnist(), networks["judge"], RECIPE | {"steps": 4000}
     history = fit(judge, digits.train_images, digits.train_classes, **recipe, seed=seed, name="judge", folder=folder)
     networks["real"].features.copy_(judge.cpu().features(some(digits.test_images)))
-    return story(digits, history, recipe)
+    networks["real"].learned.copy_(judge.features(some(digits.train_images)))
+    return story(digits, history[-1]["seconds"], recipe)
 
 
-def learn_to_draw(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
-    """A digit from noise alone."""
+def learn_to_draw(asked: dict[str, Any], networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A digit from noise alone; asked: what `play` is asked for besides GAME."""
     digits = mnist()
-    return game(networks, folder, seed, digits, F.pad(2 * digits.train_images - 1, (2, 2, 2, 2), value=-1))
+    images = 2 * digits.train_images - 1
+    if networks["generator"](torch.randn(2, LATENT)).shape[-1] == 32:
+        images = F.pad(images, (2, 2, 2, 2), value=-1)
+    return game(networks, folder, seed, digits, images, **asked)
 
 
 def learn_to_write(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -85,19 +150,40 @@ def learn_to_write(networks: Networks, folder: Path, seed: int) -> dict[str, Any
     return game(networks, folder, seed, digits, 2 * digits.train_images - 1, hand(digits.train_classes, slants))
 
 
-def game(networks: Networks, folder: Path, seed: int, digits: Digits, *real: Tensor) -> dict[str, Any]:
-    """Play; real: the images, and conditions where there are some."""
+def lazy_r1(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """R1 in a quarter of the steps, four times as dear, which is as good and cheaper. Karras et al. 2020."""
+    return 4 * r1_penalty(critic, real, fake) if torch.rand(()) < 0.25 else real.new_zeros(())
+
+
+def game(
+    networks: Networks, folder: Path, seed: int, digits: Digits, *real: Tensor, loss: GanLoss = NON_SATURATING,
+    penalty: Penalty | None = lazy_r1, phases: Sequence[tuple[int, float]] = PHASES, **asked: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Play, phase after phase; real: the images, and conditions where there are some."""
     players = networks["generator"], networks["discriminator"]
-    history = play(*players, *real, noise=LATENT, seed=seed, name=folder.parent.name, folder=folder, **GAME)
+    played, seconds = GAME | asked, 0.0
+    for number, (steps, rate) in enumerate(phases):
+        history = play(
+            *players, *real, noise=LATENT, seed=seed + 1000 * number, name=folder.parent.name,
+            folder=folder / f"{number}", loss=loss, penalty=penalty, steps=steps, rate=rate, **played,
+        )  # fmt: skip
+        seconds += history[-1]["seconds"]
     for player in players:
         player.cpu()
-    return story(digits, history, GAME | {"latent": LATENT, "width": WIDTH})
+    said = {
+        "steps": sum(steps for steps, _ in phases),
+        "phases": phases,
+        "loss": loss.name,
+        "latent": LATENT,
+        "width": WIDTH,
+    }
+    return story(digits, seconds, played | said | {"penalty": penalty.__name__ if penalty else "none"})
 
 
-def story(digits: Digits, history: list[dict[str, float]], recipe: dict[str, Any]) -> dict[str, Any]:
+def story(digits: Digits, seconds: float, recipe: dict[str, Any]) -> dict[str, Any]:
     """What a model's file says of its training."""
     data = {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}
-    return {"recipe": recipe, "data": data, "seconds": history[-1]["seconds"]}
+    return {"recipe": recipe, "data": data, "seconds": seconds}
 
 
 def judged(networks: Networks, seed: int) -> dict[str, float]:
@@ -110,8 +196,8 @@ def judged(networks: Networks, seed: int) -> dict[str, float]:
 def drawn(networks: Networks, seed: int) -> dict[str, float]:
     """How near COUNT digits, of the noise of that seed, are to real ones."""
     noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
-    images = (make(networks["generator"], noise)[..., 2:-2, 2:-2] + 1) / 2
-    return against_real(images, load("digit_judge")[0])
+    images = (make(networks["generator"], noise) + 1) / 2
+    return against_real(images[..., 2:-2, 2:-2] if images.shape[-1] == 32 else images, load("digit_judge")[0])
 
 
 def written(networks: Networks, seed: int) -> dict[str, float]:
@@ -140,21 +226,48 @@ def against_real(images: Tensor, known: Networks) -> dict[str, float]:
     }  # fmt: skip
 
 
+def steady() -> nn.Sequential:
+    """A discriminator of 32 x 32 images for penalties, which look at one image at a time."""
+    return without_batch_norm(Discriminator(1, WIDTH))
+
+
+def steady_projection() -> ProjectionDiscriminator:
+    """The same for 28 x 28, told class and slant."""
+    judge = ProjectionDiscriminator(11, base=WIDTH)
+    judge.features = without_batch_norm(judge.features)
+    return judge
+
+
+THREE = (0, 1, 2)
 MODELS = {
     "digit_judge": Model(
         "a classifier of digits, and what it sees in real ones",
         lambda: {"judge": DigitJudge(), "real": RealDigits()}, learn_to_judge, judged,
     ),
+    "digits_multi_layer": Model(
+        "a GAN of linear layers (after Goodfellow et al. 2014)",
+        lambda: {"generator": MultiLayerGenerator(LATENT), "discriminator": MultiLayerDiscriminator()},
+        partial(learn_to_draw, MULTI_LAYER), drawn, THREE,
+    ),
     "digits_dcgan": Model(
-        "a DCGAN (Radford et al. 2016)",
-        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": Discriminator(1, WIDTH)},
-        learn_to_draw, drawn, seeds=(0, 1, 2),
+        "a DCGAN (Radford et al. 2016) against R1 in place of batch normalisation",
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady()},
+        partial(learn_to_draw, {}), drawn, THREE,
+    ),
+    "digits_wgan_gp": Model(
+        "a WGAN-GP (Gulrajani et al. 2017) with the DCGAN's networks",
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady()},
+        partial(learn_to_draw, WGAN_GP), drawn, THREE,
+    ),
+    "digits_style": Model(
+        "a style-based generator (Karras et al. 2019) that learned with mixed styles",
+        lambda: {"generator": StyleGenerator(), "discriminator": steady()}, partial(learn_to_draw, {}), drawn,
     ),
     "digits_conditional": Model(
         "a DCGAN that is told the digit and its slant, against a projection discriminator (Miyato and Koyama 2018)",
         lambda: {
             "generator": ConditionalGenerator(LATENT, 11, base=WIDTH),
-            "discriminator": ProjectionDiscriminator(11, base=WIDTH), "hand": Hand(),
+            "discriminator": steady_projection(), "hand": Hand(),
         }, learn_to_write, written,
     ),
 }  # fmt: skip

@@ -36,6 +36,7 @@ CURED = CycleRecipe(
 )  # fmt: skip
 WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
 WITHOUT_PROFILE = replace(CURED, profile=Schedule(0, 0), mind=Schedule(0, 0), gan=Schedule(5, 5), cycle=Schedule(5, 2))
+WITHOUT_ADVERSARY = replace(WITHOUT_PROFILE, gan=Schedule(0, 0))
 
 
 def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -83,11 +84,11 @@ def translated(recipe: Recipe, networks: Networks, seed: int) -> dict[str, float
     return found | ({f"real_{key}": value for key, value in errors(*template.pair()).items()} if template else {})
 
 
-def model(what: str, recipe: Recipe, *networks: str) -> Model:
+def model(what: str, recipe: Recipe, *networks: str, seeds: tuple[int, ...] = (0,)) -> Model:
     def build() -> dict[str, nn.Module]:
         return {name: build_generator(recipe) for name in networks}
 
-    return Model(what, build, partial(learn, recipe), partial(translated, recipe))
+    return Model(what, build, partial(learn, recipe), partial(translated, recipe), seeds)
 
 
 MODELS = {
@@ -95,6 +96,17 @@ MODELS = {
     "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr"),
     "gan_mr_to_ct": model("a GAN with the same helps and no way back", WITHOUT_CYCLE, "to_ct"),
     "cyclegan_without_profile": model(
-        "a CycleGAN with neither profile nor MIND, whose adversary has to do it", WITHOUT_PROFILE, "to_ct", "to_mr"
+        "a CycleGAN with neither profile nor MIND, whose adversary has to do it",
+        WITHOUT_PROFILE,
+        "to_ct",
+        "to_mr",
+        seeds=(0, 1, 2),
+    ),
+    "cycle_without_adversary": model(
+        "the same with the adversary switched off: what the rest is worth alone",
+        WITHOUT_ADVERSARY,
+        "to_ct",
+        "to_mr",
+        seeds=(0, 1, 2),
     ),
 }
