@@ -57,7 +57,7 @@ class Published(CycleGan):
         for network in (*self.generators.values(), *self.discriminators.values()):
             published_layers(network, reflect=isinstance(network, ResnetGenerator))
 
-    def generator_losses(self, batch: dict, done: float) -> tuple[dict, dict]:
+    def asked_of_generators(self, batch: dict, done: float) -> tuple[dict, dict]:
         recipe, to_ct, to_mr = self.recipe, self.generators["to_ct"], self.generators["to_mr"]
         fake, back, terms = {}, {}, {}
         for source, target, there, again in (("mr", "ct", to_ct, to_mr), ("ct", "mr", to_mr, to_ct)):
@@ -74,8 +74,8 @@ class Published(CycleGan):
                 "profile": lambda m=made, d=depth, t=typical: losses.profile(m, d, t),
             }
             for name, loss in asked.items():
-                if weight := getattr(recipe, name).at(done):
-                    terms[name] = terms.get(name, 0) + weight * loss()
+                if getattr(recipe, name).at(done):
+                    terms[name] = terms.get(name, 0) + loss()
         return terms, fake
 
 

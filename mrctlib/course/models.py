@@ -41,7 +41,7 @@ class Model:
 
     what: one line. build: its networks by name, untrained. train: trains them in place, from (networks, folder of the
     checkpoints, seed), and says with what: `recipe`, `data`, `seconds`. measure: what they do, from (networks, seed of
-    the noise). seeds: each is trained and measured; the first is shipped.
+    the noise). seeds: each is trained and measured; the one in the middle is shipped, by the first of its measures.
     """
 
     what: str
@@ -58,7 +58,7 @@ def makers() -> dict[str, Model]:
 
 
 def load(name: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """(networks by name, in evaluation mode on the CPU; what the model's file says of it).
+    """(networks by name, in evaluation mode on the CPU; what the model's file says, and `measured`: the shipped run).
 
     Raises:
         InputError: there is no model of that name, or it has not been made yet.
@@ -73,27 +73,27 @@ def load(name: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     for key, network in networks.items():
         network.load_state_dict(under(tensors, key))  # which brings it back to single precision
         network.eval()
-    return networks, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return networks, about | {"measured": about["runs"][about["shipped"]]}
 
 
 def make(name: str, model: Model, out: Path) -> dict[str, Any]:
-    """Train a model with each of its seeds, below `out`, measure all, and put the first on the shelf."""
-    runs, shipped = {}, {}
+    """Train a model with each of its seeds, below `out`, measure all, and put the one in the middle on the shelf."""
+    runs, trained = {}, {}
     for seed in model.seeds:
         seed_everything(seed, name)
-        networks = model.build()
+        networks = trained[f"seed {seed}"] = model.build()
         said = model.train(networks, out / name / str(seed), seed)
         runs[f"seed {seed}"] = {"seconds": round(said.pop("seconds"))} | model.measure(networks, seed)
-        shipped = shipped or networks
+    shipped = sorted(runs, key=lambda run: list(runs[run].values())[1])[(len(runs) - 1) // 2]  # [0] is the seconds
     device = tier().device
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     about = {
         "name": name, "what": model.what, "command": f"python -m mrctlib.course.models {name}", **said, "runs": runs,
-        "shipped": f"seed {model.seeds[0]}",
-        "hardware": f"{os.cpu_count()} cores, {torch.get_num_threads()} used, {card}",
+        "shipped": shipped, "hardware": f"{os.cpu_count()} cores, {torch.get_num_threads()} used, {card}",
         "versions": {package: version(package) for package in ("torch", "numpy")}, "commit": commit(),
     }  # fmt: skip
-    every = [(f"{key}/{of}", value) for key, network in shipped.items() for of, value in network.state_dict().items()]
+    every = [(f"{key}/{of}", value) for key, n in trained[shipped].items() for of, value in n.state_dict().items()]
     write_checkpoint(SHELF / f"{name}.safetensors", {key: stored(value) for key, value in every}, {})
     with whole_file(SHELF / f"{name}.json", force=True) as part:
         part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ same in every run on a GPU, and a head has air around it.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -132,28 +133,31 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
-class ImagePool:
-    """The last `capacity` fakes: the discriminator sees old ones too, so the generator cannot win by going in circles.
+def remember(kept: list[Tensor], fake: Tensor, capacity: int, swap: bool, slot: int) -> Tensor:
+    """What the discriminator is shown in place of a new fake: that, or an old one. `kept` is changed.
 
-    Shrivastava et al. 2017, as used by Zhu et al. 2017: once full, each new fake is, with probability 1/2, swapped for
-    an older one.
+    Until `capacity` are kept, the fake is kept and shown. Then, if `swap`, it takes the place of the one in `slot`,
+    which is shown for the last time; else it is shown and not kept. Shrivastava et al. 2017.
+    """
+    if len(kept) < capacity:
+        kept.append(fake)
+    elif swap:
+        fake, kept[slot] = kept[slot], fake
+    return fake
+
+
+class ImagePool:
+    """The last fakes: the discriminator sees old ones too, so the generator cannot win by going in circles.
+
+    Once `capacity` are kept, each new fake is swapped for an older one with probability 1/2 (Zhu et al. 2017).
     """
 
-    def __init__(self, capacity: int = 50) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int = 50, remember: Callable[..., Tensor] = remember) -> None:
+        self.capacity, self.remember = capacity, remember
         self.images: list[Tensor] = []
 
     def query(self, fakes: Tensor) -> Tensor:
         """(N, 1, H, W) to the same shape: some of the fakes, some from the past. No gradient flows through."""
-        chosen = []
-        for fake in fakes.detach():
-            if len(self.images) < self.capacity:
-                self.images.append(fake.clone())
-                chosen.append(fake)
-            elif random.random() < 0.5:
-                slot = random.randrange(self.capacity)
-                chosen.append(self.images[slot])
-                self.images[slot] = fake.clone()
-            else:
-                chosen.append(fake)
-        return torch.stack(chosen)
+        chances = ((random.random() < 0.5, random.randrange(self.capacity)) for _ in fakes)
+        every = zip(fakes.detach().clone(), chances, strict=True)
+        return torch.stack([self.remember(self.images, fake, self.capacity, *chance) for fake, chance in every])

@@ -70,18 +70,14 @@ class Patient:
         body, scanner = torch.from_numpy(self.body), scanner_of(scanner or self.scanner)
         return mr_image(self.fractions, body, self.space, contrast, scanner, generator, self.enhanced).numpy()
 
-    def ct(
-        self, scanner: str | Scanner | None = None, *, noisy: bool = True, shift_mm: Sequence[float] = (0, 0, 0),
-        rotate_deg: float = 0.0,
-    ) -> np.ndarray:  # fmt: skip
+    def ct(self, scanner: str | Scanner | None = None, *, noisy: bool = True) -> np.ndarray:
         """The CT image in HU, (R, A, S) float32.
 
-        shift_mm and rotate_deg (about the z axis) move the head between the MR and the CT: a rigid misregistration.
         noisy=False leaves out the noise, and with it the floor that no prediction can go under (`noise_floor_hu`).
         """
         body, scanner = torch.from_numpy(self.body), scanner_of(scanner or self.scanner)
         generator = self._generator("ct") if noisy else None
-        return ct_image(self.fractions, body, self.space, scanner, self.hu, generator, shift_mm, rotate_deg).numpy()
+        return ct_image(self.fractions, body, self.space, scanner, self.hu, generator).numpy()
 
     def labels(self, names: Sequence[str] = BRAIN) -> np.ndarray:
         """Tissue map, (R, A, S) uint8: 1 + index into `names` of the largest share, 0 where that is another tissue."""

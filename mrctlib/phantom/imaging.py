@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -164,7 +163,7 @@ def _k_space(image: Tensor, space: Space, scanner: Scanner, generator: torch.Gen
 
 def ct_image(
     fractions: dict[str, Tensor], body: Tensor, space: Space, scanner: Scanner, hu: dict[str, float],
-    generator: torch.Generator | None, shift_mm: Sequence[float] = (0, 0, 0), rotate_deg: float = 0.0,
+    generator: torch.Generator | None,
 ) -> Tensor:  # fmt: skip
     """The CT image of tissue shares in HU, (R, A, S); without a generator it has no noise."""
     above_air = _mixed({name: value + 1000 for name, value in hu.items()}, fractions)
@@ -175,8 +174,6 @@ def ct_image(
         image = image + _streaks(fractions["metal"], space)
     if scanner.table:
         image = torch.maximum(image, _table(body, space))
-    if any(shift_mm) or rotate_deg:
-        image = torch.from_numpy(moved(image.numpy(), shift_mm, rotate_deg, space.spacing))
     if generator is not None:
         image = image + scanner.ct_noise * grain(image.shape, space.spacing, generator)
     return (image - 1000).clamp(min=-1024)
@@ -224,17 +221,6 @@ def blurred(image: Tensor, sigma_mm: float, spacing: Sequence[float]) -> Tensor:
         if sigma_mm / size > 0.05:
             result = ndimage.gaussian_filter1d(result, sigma_mm / size, axis=axis, mode="nearest", truncate=3)
     return torch.from_numpy(result)
-
-
-def moved(image: np.ndarray, shift_mm: Sequence[float], rotate_deg: float, spacing: Sequence[float]) -> np.ndarray:
-    """Rigid motion about the centre of the image: `rotate_deg` about z, then `shift_mm`. What enters is 0."""
-    angle = math.radians(rotate_deg)
-    rotation = np.array([[math.cos(angle), math.sin(angle), 0], [-math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
-    scale = np.diag(spacing)
-    matrix = np.linalg.inv(scale) @ rotation @ scale  # output voxel -> input voxel
-    centre = (np.array(image.shape) - 1) / 2
-    offset = centre - matrix @ (centre + np.array(shift_mm) / np.array(spacing))
-    return ndimage.affine_transform(image, matrix, offset, order=1).astype(np.float32)
 
 
 @dataclass(frozen=True)

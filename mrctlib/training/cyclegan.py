@@ -1,7 +1,7 @@
 """The CycleGAN: two generators, two discriminators, and slices that were never a pair. Zhu et al. 2017.
 
-This file is the method. What a step asks of the networks stands in `generator_losses` and `discriminator_loss`; the
-loop that takes the steps knows nothing of it.
+This file is the method. The four functions at the top are it; lab 8 lets students write them, and a subclass of
+`CycleGan` that has others in their place trains with those. The loop that takes the steps knows nothing of it.
 """
 
 from __future__ import annotations
@@ -14,41 +14,85 @@ from torch import Tensor, nn
 
 from mrctlib import losses
 from mrctlib.data.slices import SliceSet, draw_typical, mirrored, typical_body, unpaired_batch
-from mrctlib.models.translation import ImagePool, PatchDiscriminator
+from mrctlib.models.translation import ImagePool, PatchDiscriminator, remember
 from mrctlib.runtime import lowered, to_device
 from mrctlib.training.descent import descend
 from mrctlib.training.recipe import CycleRecipe, build_generator
 
 DEPTH_SEEN_MM = 8.0  # skin, fat and skull lie within the first 20 mm
+Images = dict[str, Tensor]  # by domain, "mr" and "ct"
+Judge = Callable[[str, Tensor, bool], Tensor]  # (domain, images, are they to be called real) to a loss
+
+
+def round_trip(x: Tensor, there: nn.Module, back: nn.Module, noise: float) -> tuple[Tensor, Tensor]:
+    """(the fake of x, what comes back of it); noise: standard deviation of that on the fake before the way back.
+
+    It drowns what `there` might hide in invisible texture for its partner to read (Chu et al. 2017).
+    """
+    fake = there(x)
+    return fake, back(fake + noise * torch.randn_like(fake))
+
+
+def generators_loss(judge: Judge, fakes: Images, real: Images, returned: Images) -> dict[str, Tensor]:
+    """What both generators want, without weights: fakes that are called real ("gan"), images that come back ("cycle");
+    both directions are summed."""
+    gan = judge("ct", fakes["ct"], True) + judge("mr", fakes["mr"], True)
+    return {"gan": gan, "cycle": sum(losses.cycle_consistency(real[name], returned[name]) for name in real)}
+
+
+def discriminators_loss(judge: Judge, fakes: Images, real: Images) -> Tensor:
+    """What both discriminators want: half the loss on real images and half on fakes. Nothing reaches the generators."""
+    return sum(judge(name, real[name], True) + judge(name, fakes[name].detach(), False) for name in real) / 2
+
+
+def take_step(
+    discriminators: nn.Module, optimisers: dict[str, torch.optim.Optimizer],
+    generators_turn: Callable[[], tuple[Tensor, Images]], discriminators_turn: Callable[[Images], Tensor],
+) -> None:  # fmt: skip
+    """The generators learn first, from discriminators that stand still; then these, from the fakes just made. The turns
+    give the loss of the generators with their fakes, and from these the loss of the discriminators."""
+    discriminators.requires_grad_(False)
+    loss, fakes = generators_turn()
+    descend(optimisers["generators"], loss)
+    discriminators.requires_grad_(True)
+    descend(optimisers["discriminators"], discriminators_turn(fakes))
 
 
 class CycleGan:
     """The networks by name, the pools of old fakes, and the step that trains them."""
 
     learns_air = True  # or is air put outside the body, as `synthesize` does with every synthetic CT
+    round_trip, generators_loss = staticmethod(round_trip), staticmethod(generators_loss)
+    discriminators_loss, take_step = staticmethod(discriminators_loss), staticmethod(take_step)
+    least_squares_gan, remember = staticmethod(losses.least_squares_gan), staticmethod(remember)
 
     def __init__(self, recipe: CycleRecipe, mr: SliceSet, ct: SliceSet) -> None:
         self.recipe, self.slices = recipe, {"mr": mr, "ct": ct}
         self.generators = nn.ModuleDict({"to_ct": build_generator(recipe), "to_mr": build_generator(recipe)})
-        base, layers, channels = recipe.discriminator_base, recipe.discriminator_layers, 1 + recipe.sees_depth
-        judges = {name: PatchDiscriminator(base, layers, channels) for name in ("ct", "mr")}
-        self.discriminators = nn.ModuleDict(judges)
+        size = recipe.discriminator_base, recipe.discriminator_layers, 1 + recipe.sees_depth
+        self.discriminators = nn.ModuleDict({name: PatchDiscriminator(*size) for name in ("ct", "mr")})
         self.rates = {"generators": recipe.rate, "discriminators": recipe.discriminator_rate}
-        self.pools = {"ct": ImagePool(recipe.pool), "mr": ImagePool(recipe.pool)}
+        self.pools = {name: ImagePool(recipe.pool, self.remember) for name in ("ct", "mr")}
         self.typical = {name: typical_body(slices) for name, slices in self.slices.items()}
 
     def step(self, draw: Callable[..., torch.Generator], done: float) -> dict[str, Tensor]:
-        """The generators learn first, from discriminators that stand still; then these, from the fakes just made."""
-        batch = self.batch(draw("batch"))
-        self.discriminators.requires_grad_(False)
-        terms, fakes = self.generator_losses(batch, done)
-        descend(self.optimisers["generators"], sum(terms.values()))
-        self.discriminators.requires_grad_(True)
-        judged = self.discriminator_loss(batch, fakes)
-        descend(self.optimisers["discriminators"], judged)
-        return terms | {"discriminator": judged}
+        """One step; the losses are told without their weights."""
+        batch, told = self.batch(draw("batch")), {}
 
-    def batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        def generators_turn() -> tuple[Tensor, Images]:
+            terms, fakes = self.asked_of_generators(batch, done)
+            told.update(terms)
+            return sum(getattr(self.recipe, name).at(done) * term for name, term in terms.items()), fakes
+
+        def discriminators_turn(fakes: Images) -> Tensor:
+            seen = {name: pool.query(fakes[name]) for name, pool in self.pools.items()}
+            real = {name: self.shown(batch[name], batch[f"{name}_depth"]) for name in ("ct", "mr")}
+            return told.setdefault("discriminator", self.discriminators_loss(self.judge, seen, real))
+
+        self.take_step(self.discriminators, self.optimisers, generators_turn, discriminators_turn)
+        return told
+
+    def batch(self, generator: torch.Generator) -> Images:
         """Images, depths, and what is typical in the *other* modality for a body of that shape."""
         chosen = unpaired_batch(self.slices["mr"], self.slices["ct"], self.recipe.batch, generator)
         batch = {}
@@ -60,45 +104,24 @@ class CycleGan:
             batch |= mirrored(together, generator, self.recipe.mirror)
         return batch
 
-    def generator_losses(self, batch: dict[str, Tensor], done: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(weighted losses of the two generators by name, the fakes for the discriminators)."""
+    def asked_of_generators(self, batch: Images, done: float) -> tuple[dict[str, Tensor], Images]:
+        """(losses of the two generators by name, without weights; the fakes as the discriminators see them)."""
         recipe, mr, ct = self.recipe, batch["mr"], batch["ct"]
         to_ct, to_mr = lowered(self.generators["to_ct"]), lowered(self.generators["to_mr"])
-        names = ("gan", "cycle", "identity", "mind", "background", "profile")
-        weight = {name: getattr(recipe, name).at(done) for name in names}
-
-        # Instance normalisation treats every image by itself, so fake and identity can share one pass.
-        if weight["identity"]:
-            fake_ct, same_ct = to_ct(torch.cat([mr, ct])).chunk(2)
-            fake_mr, same_mr = to_mr(torch.cat([ct, mr])).chunk(2)
-        else:
-            fake_ct, fake_mr = to_ct(mr), to_mr(ct)
-        # Noise drowns what the generator might hide in invisible texture for its partner to read.
-        back_mr = to_mr(fake_ct + recipe.noise * torch.randn_like(fake_ct))
-        back_ct = to_ct(fake_mr + recipe.noise * torch.randn_like(fake_mr))
-
+        fake_ct, back_mr = self.round_trip(mr, to_ct, to_mr, recipe.noise)
+        fake_mr, back_ct = self.round_trip(ct, to_mr, to_ct, recipe.noise)
         fakes = {"ct": self.shown(fake_ct, batch["mr_depth"]), "mr": self.shown(fake_mr, batch["ct_depth"])}
-        terms = {
-            "gan": sum(self.judge(name, fake, real=True) for name, fake in fakes.items()),
-            "cycle": losses.cycle_consistency(mr, back_mr) + losses.cycle_consistency(ct, back_ct),
-        }
-        if weight["identity"]:
-            terms["identity"] = losses.identity(ct, same_ct) + losses.identity(mr, same_mr)
-        if weight["mind"]:
+        terms = self.generators_loss(self.judge, fakes, {"mr": mr, "ct": ct}, {"mr": back_mr, "ct": back_ct})
+        asked = {name for name in ("identity", "mind", "background", "profile") if getattr(recipe, name).at(done)}
+        if "identity" in asked:
+            terms["identity"] = losses.identity(ct, to_ct(ct)) + losses.identity(mr, to_mr(mr))
+        if "mind" in asked:
             terms["mind"] = losses.mind_consistency(mr, fake_ct) + losses.mind_consistency(ct, fake_mr)
         for name, loss in (("background", losses.background), ("profile", losses.profile)):
-            if weight[name]:
+            if name in asked:
                 of_ct = loss(fake_ct, batch["mr_depth"], batch["typical_ct"])
                 terms[name] = of_ct + loss(fake_mr, batch["ct_depth"], batch["typical_mr"])
-        return {name: weight[name] * term for name, term in terms.items()}, fakes
-
-    def discriminator_loss(self, batch: dict[str, Tensor], fakes: dict[str, Tensor]) -> Tensor:
-        """Half the loss on real images and half on fakes, some of them old, summed over the two discriminators."""
-        total = 0
-        for name, pool in self.pools.items():
-            real = self.shown(batch[name], batch[f"{name}_depth"])
-            total = total + self.judge(name, real, real=True) + self.judge(name, pool.query(fakes[name]), real=False)
-        return total / 2
+        return terms, fakes
 
     def shown(self, image: Tensor, depth: Tensor) -> Tensor:
         """What a discriminator sees, (N, 2, H, W): the image, and 1 outside the body falling to 0 deep inside.
@@ -107,8 +130,8 @@ class CycleGan:
         """
         return torch.cat([image, torch.exp(-depth / DEPTH_SEEN_MM)], 1)
 
-    def judge(self, name: str, shown: Tensor, *, real: bool) -> Tensor:
+    def judge(self, name: str, shown: Tensor, real: bool) -> Tensor:
         """GAN loss over the patches, each counted by how much body it holds: air looks the same, real or fake."""
         scores = lowered(self.discriminators[name])(shown if self.recipe.sees_depth else shown[:, :1])
         body = F.adaptive_avg_pool2d((shown[:, 1:] < 1).float(), scores.shape[-2:])
-        return losses.least_squares_gan(scores, real, body)
+        return self.least_squares_gan(scores, real, body)

@@ -54,10 +54,8 @@ class Grain(nn.Module):
 
 
 class GrainyGenerator(nn.Sequential):
-    """Noise (N, latent) to images (N, channels, 8 first, 8 first) from -1 to 1, with grain at every size.
-
-    Sizes double by repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016).
-    """
+    """Noise (N, latent) to images (N, channels, 8 first, 8 first) from -1 to 1, with grain at every size. Sizes are
+    doubled by repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016)."""
 
     def __init__(self, latent: int, base: int, first: int, channels: int = 1) -> None:
         stages = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, 4 * base, first, bias=False)]
@@ -67,11 +65,6 @@ class GrainyGenerator(nn.Sequential):
         stages += [nn.BatchNorm2d(base), Grain(base), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
         stages += [nn.Conv2d(base, base, 3, padding=1), Grain(base), nn.LeakyReLU(0.2)]
         super().__init__(*stages, nn.Conv2d(base, channels, 3, padding=1), nn.Tanh())
-
-
-def without_batch_norm(layers: nn.Sequential) -> nn.Sequential:
-    """The same layers, with nothing that mixes the images of a batch."""
-    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
 
 
 def _doubled(inputs: int, outputs: int) -> nn.ConvTranspose2d:

@@ -20,7 +20,8 @@ from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_
 from mrctlib.course.judge import RECIPE, DigitJudge
 from mrctlib.course.models import Model, Networks, load
 from mrctlib.course.networks.conditional import ConditionalGenerator, ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator, Generator, without_batch_norm
+from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.course.shelf.medicine import without_batch_norm
 from mrctlib.losses import NON_SATURATING, WASSERSTEIN, GanLoss, gradient_penalty, r1_penalty
 from mrctlib.runtime import InputError, digest
 from mrctlib.training.gan import Penalty, make, play

@@ -16,7 +16,7 @@ from mrctlib.course.histology import load_histology
 from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.conditional import ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator, GrainyGenerator, without_batch_norm
+from mrctlib.course.networks.gan import Discriminator, GrainyGenerator
 from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.losses import r1_penalty
 from mrctlib.phantom.head import draw_patient
@@ -28,6 +28,11 @@ STRANGERS = 40  # patients to measure with
 COUNT = 2500  # images on each side of a measure, of which 500 test the reader
 LATENT, WIDTH = 64, 16  # length of the noise; channels
 GAME = {"batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
+
+
+def without_batch_norm(layers: nn.Sequential) -> nn.Sequential:
+    """The same layers, with nothing that mixes the images of a batch."""
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
 
 
 def steady_discriminator() -> nn.Sequential:
