@@ -210,7 +210,7 @@ def history(rows: Sequence[Mapping[str, float]]) -> Figure:
     names = [n for n in rows[0] if n not in ("step", "seconds", *watched)]
     for name in names:
         axes[0, 0].plot(steps, [row.get(name, np.nan) for row in rows], label=name)
-    axes[0, 0].set(yscale="log", xlabel="step", ylabel="weighted loss", title="losses")
+    axes[0, 0].set(yscale="log", xlabel="step", ylabel="loss, without its weight", title="losses")
     axes[0, 0].legend(ncol=3, fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2))  # not over the curves
     axes[0, 1].plot(steps, [row["mr_correlation"] for row in rows], label="correlation with the MR")
     axes[0, 1].plot(steps, [row["bone_ratio"] for row in rows], label="bone, fake over real", linestyle="--")

@@ -16,6 +16,7 @@ from mrctlib.losses import Schedule
 from mrctlib.phantom import head
 from mrctlib.runtime import InputError, Tier
 from mrctlib.training.checkpoints import CHECKPOINT, read_checkpoint
+from mrctlib.training.cyclegan import CycleGan
 from mrctlib.training.recipe import CycleRecipe, Recipe, cohort_slices, recipe_for
 from mrctlib.training.synthesis import load_generator, synthesize
 from mrctlib.training.translation import TranslationTraining, drift_alarms
@@ -221,3 +222,30 @@ def test_an_unusual_volume_goes_all_the_way(cases, cpu, slices):
     odd = Volume(mr.data[1:, :-2, 3:], mr.affine @ np.diag([1, 1, 1, 1.0]), axes="PIL")
     sct = synthesize(training.averaged, odd, body[1:, :-2, 3:], TINY)
     assert sct.data.shape == odd.data.shape and sct.axes == "PIL"
+
+
+MOVES = {  # each move of the CycleGAN, got wrong
+    "least_squares_gan": lambda scores, real, weight: (scores - 3).square().mean(),
+    "round_trip": lambda x, there, back, noise: (there(x), back(there(x)) + 1),
+    "generators_loss": lambda judge, fakes, real, returned: {"gan": -judge("ct", fakes["ct"], True)},
+    "remember": lambda kept, fakes, capacity, swaps, slots: torch.zeros_like(fakes),
+    "discriminators_loss": lambda judge, fakes, real: judge("ct", real["ct"], False),
+    "take_step": lambda discriminators, optimisers, generators_turn, discriminators_turn: discriminators_turn(
+        generators_turn()[1]
+    ),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_what_a_student_writes_is_what_trains(slices, cpu, move):
+    class Mine(CycleGan):
+        pass
+
+    recipe = replace(TINY, identity=Schedule(0, 0), steps=3)
+    ours, same = (TranslationTraining(recipe, *slices, cpu, game=game).run() for game in (CycleGan, Mine))
+    setattr(Mine, move, staticmethod(MOVES[move]))
+    other = TranslationTraining(recipe, *slices, cpu, game=Mine).run()
+    weights = [
+        torch.cat([p.flatten() for n in run.networks.values() for p in n.parameters()]) for run in (ours, same, other)
+    ]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -133,24 +133,25 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
-def remember(kept: list[Tensor], fake: Tensor, capacity: int, swap: bool, slot: int) -> Tensor:
-    """What the discriminator is shown in place of a new fake: that, or an old one. `kept` is changed.
+def remember(kept: list[Tensor], fakes: Tensor, capacity: int, swaps: list[bool], slots: list[int]) -> Tensor:
+    """What the discriminator is shown in place of new fakes (N, 1, H, W): these, or old ones. `kept` is changed.
 
-    Until `capacity` are kept, the fake is kept and shown. Then, if `swap`, it takes the place of the one in `slot`,
-    which is shown for the last time; else it is shown and not kept. Shrivastava et al. 2017.
+    Until `capacity` are kept, a fake is kept and shown. Then, if its `swaps` says so, it takes the place of the one in
+    its slot, which is shown for the last time; else it is shown and not kept. Shrivastava et al. 2017.
     """
-    if len(kept) < capacity:
-        kept.append(fake)
-    elif swap:
-        fake, kept[slot] = kept[slot], fake
-    return fake
+    shown = []
+    for fake, swap, slot in zip(fakes, swaps, slots, strict=True):
+        if len(kept) < capacity:
+            kept.append(fake)
+        elif swap:
+            fake, kept[slot] = kept[slot], fake
+        shown.append(fake)
+    return torch.stack(shown)
 
 
 class ImagePool:
-    """The last fakes: the discriminator sees old ones too, so the generator cannot win by going in circles.
-
-    Once `capacity` are kept, each new fake is swapped for an older one with probability 1/2 (Zhu et al. 2017).
-    """
+    """The last fakes: the discriminator sees old ones too, so the generator cannot win by going in circles. Once
+    `capacity` are kept, each new fake is swapped for an older one with probability 1/2 (Zhu et al. 2017)."""
 
     def __init__(self, capacity: int = 50, remember: Callable[..., Tensor] = remember) -> None:
         self.capacity, self.remember = capacity, remember
@@ -158,6 +159,5 @@ class ImagePool:
 
     def query(self, fakes: Tensor) -> Tensor:
         """(N, 1, H, W) to the same shape: some of the fakes, some from the past. No gradient flows through."""
-        chances = ((random.random() < 0.5, random.randrange(self.capacity)) for _ in fakes)
-        every = zip(fakes.detach().clone(), chances, strict=True)
-        return torch.stack([self.remember(self.images, fake, self.capacity, *chance) for fake, chance in every])
+        swaps, slots = [random.random() < 0.5 for _ in fakes], [random.randrange(self.capacity) for _ in fakes]
+        return self.remember(self.images, fakes.detach().clone(), self.capacity, swaps, slots)

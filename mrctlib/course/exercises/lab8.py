@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mrctlib import losses
 from mrctlib.course.complexity import receptive_field
 from mrctlib.course.exercises.core import Exercise, Question
 from mrctlib.data.volumes import HU_RANGE
+from mrctlib.models.translation import remember
+from mrctlib.training import cyclegan
+from mrctlib.training.descent import descend
 
 
 def scale_hu(hu: Tensor) -> Tensor:
@@ -67,8 +72,12 @@ Exercise(
 )
 
 
-def _scores() -> tuple[Tensor, bool]:
-    return torch.randn(2, 1, 4, 4, requires_grad=True), bool(torch.rand(()) < 0.5)
+def _scores() -> tuple[Tensor, bool, Tensor]:
+    return torch.randn(2, 1, 4, 4, requires_grad=True), bool(torch.rand(()) < 0.5), torch.rand(2, 1, 4, 4)
+
+
+def _weighted(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum()
 
 
 Exercise(
@@ -76,41 +85,272 @@ Exercise(
     reference=losses.least_squares_gan,
     inputs=_scores,
     wrong=[
-        (
-            lambda scores, real: losses.cross_entropy_gan(scores, real),
-            "This is the cross-entropy: here it is the squared distance.",
-        ),
-        (
-            lambda scores, real: ((scores - float(not real)) ** 2).mean(),
-            "Real and fake are swapped: real scores should be 1, fake ones 0.",
-        ),
-        (
-            lambda scores, real: ((scores.sigmoid() - float(real)) ** 2).mean(),
-            "No sigmoid: least squares works on the scores as they are.",
-        ),
-        (lambda scores, real: ((scores - (1.0 if real else -1.0)) ** 2).mean(), "Fakes should score 0, not -1."),
-        (lambda scores, real: (scores - float(real)).abs().mean(), "This is the absolute distance: square it."),
+        (lambda s, real, w: _weighted(F.softplus(-s if real else s), w), "This is the cross-entropy: here it is the squared distance."),
+        (lambda s, real, w: losses.least_squares_gan(s, not real, w), "Real and fake are swapped: real scores should be 1, fake ones 0."),
+        (lambda s, real, w: losses.least_squares_gan(s.sigmoid(), real, w), "No sigmoid: least squares works on the scores as they are."),
+        (lambda s, real, w: _weighted((s - (1.0 if real else -1.0)) ** 2, w), "Fakes should score 0, not -1."),
+        (lambda s, real, w: _weighted((s - float(real)).abs(), w), "This is the absolute distance: square it."),
+        (lambda s, real, w: ((s - float(real)) ** 2).mean(), "The weights are missing: air would count as much as body."),
+        (lambda s, real, w: ((s - float(real)) ** 2 * w).mean(), "Divide by the sum of the weights, not by the number of scores."),
+        (lambda s, real, w: ((s - float(real)) ** 2 * w).sum(), "A mean, not a sum: divide by the sum of the weights."),
+        (lambda s, real, w: losses.least_squares_gan(s.detach(), real, w) + 0 * s.sum(), "You detached the scores: nobody can learn from them."),
     ],
-)
+)  # fmt: skip
+
+# ---------------------------------------------------------------------------------------------------- the game
 
 
-def residual_block(x: Tensor, f) -> Tensor:
-    """The block's output for features x and a stack of layers f of the same shape."""
-    return x + f(x)
+def _way() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Tanh())
+
+
+def _noisy(x: Tensor, noise: float) -> Tensor:
+    return x + noise * torch.randn_like(x)
+
+
+def _hands_over_the_noise(x, there, back, noise):
+    fake = _noisy(there(x), noise)
+    return fake, back(fake)
 
 
 Exercise(
-    "translation.residual_block",
-    reference=residual_block,
-    inputs=lambda: (torch.randn(2, 4, 6, 6, requires_grad=True), torch.nn.Conv2d(4, 4, 3, padding=1)),
+    "translation.round_trip",
+    reference=cyclegan.round_trip,
+    inputs=lambda: (torch.randn(2, 1, 6, 6), _way(), _way(), 0.5),
     wrong=[
-        (lambda x, f: f(x), "The input is missing: without it there is no residual."),
-        (lambda x, f: torch.relu(x + f(x)), "No ReLU after the sum: in this generator the blocks add up undisturbed."),
-        (lambda x, f: x + f(f(x)), "f already holds both convolutions: apply it once."),
-        (lambda x, f: x * f(x), "Add the input, do not multiply by it."),
-        (lambda x, f: torch.cat([x, f(x)], 1), "This is a dense block's concatenation: a residual block adds."),
+        (lambda x, there, back, noise: (there(x), back(there(x))), "The noise is missing: put it on the fake, before the way back."),
+        (_hands_over_the_noise, "The way back is right, but the fake that you return has the noise on it: the discriminator would see that."),
+        (lambda x, there, back, noise: (there(x), back(there(_noisy(x, noise)))), "The noise belongs on the fake, not on the image that goes in."),
+        (lambda x, there, back, noise: (there(x), _noisy(back(there(x)), noise)), "The noise belongs before the way back, not after it."),
+        (lambda x, there, back, noise: (there(x), back(_noisy(there(x).detach(), noise))), "You detached the fake: what comes back could not teach the way there."),
+        (lambda x, there, back, noise: (there(x), there(_noisy(there(x), noise))), "That is the same way twice: use `back`."),
+        (lambda x, there, back, noise: (there(x), back(_noisy(x, noise))), "What goes back is the fake, not x."),
+        (lambda x, there, back, noise: (there(x), back(there(x) + torch.randn_like(x))), "Multiply the noise by its standard deviation, `noise`."),
     ],
-)
+)  # fmt: skip
+
+
+class _Judge(nn.Module):
+    """Two small discriminators, asked by domain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ct, self.mr = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)
+
+    def forward(self, domain: str, images: Tensor, real: bool) -> Tensor:
+        return losses.least_squares_gan(getattr(self, domain)(images), real)
+
+
+def _of_both(learns: bool) -> dict[str, Tensor]:
+    return {name: torch.randn(2, 1, 6, 6, requires_grad=learns) for name in ("mr", "ct")}
+
+
+_gan, _l1 = cyclegan.generators_loss, losses.cycle_consistency
+_DETACHED = "You detached the fakes: the generators would learn nothing from the judge."
+
+Exercise(
+    "translation.generators_loss",
+    reference=cyclegan.generators_loss,
+    inputs=lambda: (_Judge(), _of_both(True), _of_both(False), _of_both(True)),
+    wrong=[
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("ct", f["ct"], False) + j("mr", f["mr"], False)}, "The generators want their fakes to be called real: `True`."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("ct", r["ct"], True) + j("mr", r["mr"], True)}, "Let the fakes be judged, not the real images."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("ct", f["ct"], True)}, "The fake MR is missing: both generators learn."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("mr", f["ct"], True) + j("ct", f["mr"], True)}, "Each fake goes to the judge of its own domain: a fake CT to \"ct\"."),
+        (lambda j, f, r, b: _gan(j, {k: v.detach() for k, v in f.items()}, r, b), _DETACHED),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], b["mr"])}, "The way from CT to MR and back is missing in \"cycle\"."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], b["ct"]) + _l1(r["ct"], b["mr"])}, "Hold each image against its own return: MR against MR."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], f["mr"]) + _l1(r["ct"], f["ct"])}, "\"cycle\" is about what came back, `returned`, not about the fakes: these are of other people."),
+        (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": 10 * _gan(j, f, r, b)["cycle"]}, "No weights yet: the recipe has them."),
+        (lambda j, f, r, b: {key: value / 2 for key, value in _gan(j, f, r, b).items()}, "Sums over both directions, not means."),
+    ],
+)  # fmt: skip
+
+
+def _verdicts(judge: Callable, fakes: dict, real: dict, *, on_real: bool = True, on_fake: bool = False) -> Tensor:
+    return sum(judge(name, real[name], on_real) + judge(name, fakes[name].detach(), on_fake) for name in real) / 2
+
+
+Exercise(
+    "translation.discriminators_loss",
+    reference=cyclegan.discriminators_loss,
+    inputs=lambda: (_Judge(), _of_both(True), _of_both(False)),
+    wrong=[
+        (lambda j, f, r: sum(j(n, r[n], True) + j(n, f[n], False) for n in r) / 2, "The fakes are not detached: this loss would change the generators, too."),
+        (lambda j, f, r: 2 * _verdicts(j, f, r), "Halve it, so that the discriminators do not run ahead (Zhu et al. 2017)."),
+        (lambda j, f, r: _verdicts(j, f, r, on_real=False, on_fake=True), "Real and fake are swapped."),
+        (lambda j, f, r: _verdicts(j, f, r, on_fake=True), "Fakes are to be called fake here: `False`."),
+        (lambda j, f, r: (j("ct", r["ct"], True) + j("ct", f["ct"].detach(), False)) / 2, "The discriminator of MR is missing."),
+        (lambda j, f, r: sum(j(n, f[n].detach(), False) for n in r) / 2, "The real images are missing: it would call everything fake."),
+        (lambda j, f, r: sum(j(n, r[n], True) for n in r) / 2, "The fakes are missing: it would call everything real."),
+        (lambda j, f, r: _verdicts(j, r, f), "Real and fake images are swapped."),
+    ],
+)  # fmt: skip
+
+
+def _pool() -> tuple[list[Tensor], Tensor, int, list[bool], list[int]]:
+    """Room for two more, then fakes that are swapped and fakes that are not."""
+    swaps = [True, True, False, True, True, False, True]
+    return [torch.randn(1, 2, 2)], torch.randn(7, 1, 2, 2), 3, swaps, torch.randint(3, (7,)).tolist()
+
+
+def _pool_with(move: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A pool in which `move` (kept, fake, swap, slot) says what is shown once it is full."""
+
+    def keep(kept, fakes, capacity, swaps, slots):
+        shown = []
+        for fake, swap, slot in zip(fakes, swaps, slots, strict=True):
+            if len(kept) < capacity:
+                kept.append(fake)
+                shown.append(fake)
+            else:
+                shown.append(move(kept, fake, swap, slot))
+        return torch.stack(shown)
+
+    return keep
+
+
+def _overwrites(kept, fake, swap, slot):
+    if swap:
+        kept[slot] = fake
+    return fake
+
+
+def _only_looks(kept, fake, swap, slot):
+    return kept[slot] if swap else fake
+
+
+def _always_swaps(kept, fake, swap, slot):
+    fake, kept[slot] = kept[slot], fake
+    return fake
+
+
+def _the_other_way(kept, fake, swap, slot):
+    return fake if swap else _always_swaps(kept, fake, swap, slot)
+
+
+def _grows(kept, fakes, capacity, swaps, slots):
+    kept.extend(fakes)
+    return fakes
+
+
+Exercise(
+    "translation.remember",
+    reference=remember,
+    inputs=_pool,
+    wrong=[
+        (_pool_with(_overwrites), "The old fake is lost before it was shown: where it is swapped, show the *old* one."),
+        (_pool_with(_only_looks), "The old one is shown, but the new one is not kept in its place: the pool never changes."),
+        (_pool_with(_always_swaps), "Swap only where `swaps` says so; the others are shown and not kept."),
+        (_pool_with(_the_other_way), "The other way round: swap where `swaps` is true."),
+        (_pool_with(lambda kept, fake, swap, slot: fake), "Once the pool is full, nothing old is ever shown."),
+        (_grows, "The pool must not grow beyond its capacity."),
+    ],
+)  # fmt: skip
+
+
+class _GeneratorsTurn(nn.Module):
+    """Makes a fake, and has it judged; tells whether the discriminators stood still meanwhile."""
+
+    def __init__(self, discriminators: nn.Module) -> None:
+        super().__init__()
+        self.maker, self.judges, self.seen = _way(), [discriminators], []
+        self.register_buffer("x", torch.randn(2, 1, 6, 6))
+
+    def forward(self) -> tuple[Tensor, dict[str, Tensor]]:
+        self.seen.append([weight.requires_grad for weight in self.judges[0].parameters()])
+        fakes = {"ct": self.maker(self.x)}
+        return self.judges[0](fakes["ct"]).square().mean(), fakes
+
+    def get_extra_state(self) -> dict[str, list]:
+        return {"seen": self.seen}
+
+
+class _DiscriminatorsTurn(nn.Module):
+    """Judges a fake; tells which one it was given."""
+
+    def __init__(self, discriminators: nn.Module) -> None:
+        super().__init__()
+        self.judges, self.seen = [discriminators], []
+
+    def forward(self, fakes: dict[str, Tensor]) -> Tensor:
+        self.seen.append(float(fakes["ct"].detach().sum()))
+        return (self.judges[0](fakes["ct"].detach()) - 1).square().mean()
+
+    def get_extra_state(self) -> dict[str, list]:
+        return {"seen": self.seen}
+
+
+class _Standing(nn.Sequential):
+    """Tells whether its weights may learn."""
+
+    def get_extra_state(self) -> dict[str, bool]:
+        return {"learns": all(weight.requires_grad for weight in self.parameters())}
+
+
+def _step() -> tuple:
+    discriminators = _Standing(nn.Conv2d(1, 1, 3))
+    turn = _GeneratorsTurn(discriminators)
+    rates = {"generators": turn.maker, "discriminators": discriminators}
+    optimisers = {name: torch.optim.SGD(network.parameters(), 0.5) for name, network in rates.items()}
+    return discriminators, optimisers, turn, _DiscriminatorsTurn(discriminators)
+
+
+def _never_frozen(discriminators, optimisers, generators_turn, discriminators_turn):
+    loss, fakes = generators_turn()
+    descend(optimisers["generators"], loss)
+    descend(optimisers["discriminators"], discriminators_turn(fakes))
+
+
+def _left_frozen(discriminators, optimisers, generators_turn, discriminators_turn):
+    cyclegan.take_step(discriminators, optimisers, generators_turn, discriminators_turn)
+    discriminators.requires_grad_(False)
+
+
+def _generators_only(discriminators, optimisers, generators_turn, discriminators_turn):
+    discriminators.requires_grad_(False)
+    descend(optimisers["generators"], generators_turn()[0])
+    discriminators.requires_grad_(True)
+
+
+def _fakes_made_again(discriminators, optimisers, generators_turn, discriminators_turn):
+    discriminators.requires_grad_(False)
+    descend(optimisers["generators"], generators_turn()[0])
+    fakes = generators_turn()[1]
+    discriminators.requires_grad_(True)
+    descend(optimisers["discriminators"], discriminators_turn(fakes))
+
+
+def _discriminators_first(discriminators, optimisers, generators_turn, discriminators_turn):
+    discriminators.requires_grad_(False)
+    loss, fakes = generators_turn()
+    discriminators.requires_grad_(True)
+    descend(optimisers["discriminators"], discriminators_turn(fakes))
+    descend(optimisers["generators"], loss)
+
+
+def _swapped(discriminators, optimisers, generators_turn, discriminators_turn):
+    discriminators.requires_grad_(False)
+    loss, fakes = generators_turn()
+    discriminators.requires_grad_(True)
+    other = discriminators_turn(fakes)
+    descend(optimisers["discriminators"], loss)
+    descend(optimisers["generators"], other + 0 * loss)
+
+
+Exercise(
+    "translation.take_step",
+    reference=cyclegan.take_step,
+    inputs=_step,
+    wrong=[
+        (_never_frozen, "The discriminators do not stand still in the generators' turn: `discriminators.requires_grad_(False)` before it, and `True` after."),
+        (_left_frozen, "The discriminators are left frozen: they would never learn again."),
+        (_generators_only, "The discriminators never learn: their turn is missing."),
+        (_fakes_made_again, "Do not make the fakes twice: the generators' turn has given them to you."),
+        (_discriminators_first, "Here the generators take their step first, from discriminators that have not moved yet."),
+        (_swapped, "Each loss has its own optimiser."),
+    ],
+)  # fmt: skip
 
 
 def _own_stride_first(layers: list[tuple[int, int]]) -> int:
@@ -137,60 +377,6 @@ Exercise(
             lambda layers: receptive_field(layers) - 1,
             "Start from 1: with no layers at all, an output is its own pixel.",
         ),
-    ],
-)
-
-
-def _descriptor(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared differences to the four neighbours, averaged over 3x3, and their mean."""
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    h, w = images.shape[-2:]
-    shifted = [padded[..., 1 + a : 1 + a + h, 1 + b : 1 + b + w] for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-    distance = F.avg_pool2d(
-        torch.cat([(images - s) ** 2 for s in shifted], 1), 3, 1, padding=1, count_include_pad=False
-    )
-    return distance, distance.mean(1, keepdim=True).clamp(min=1e-4)
-
-
-def mind_from_distances(distance: Tensor, variation: Tensor) -> Tensor:
-    """The descriptor: near 1 for neighbours that look alike, near 0 for those that differ, whatever the contrast."""
-    return torch.exp(-distance / variation)
-
-
-Exercise(
-    "translation.mind_from_distances",
-    reference=mind_from_distances,
-    inputs=lambda: _descriptor(torch.randn(1, 1, 8, 8)),
-    wrong=[
-        (
-            lambda distance, variation: torch.exp(-distance),
-            "Divide by the variation: without it strong and weak contrast differ.",
-        ),
-        (
-            lambda distance, variation: torch.exp(distance / variation),
-            "The sign is missing: unlike neighbours should come out near 0.",
-        ),
-        (lambda distance, variation: distance / variation, "The exponential is missing: exp(-distance / variation)."),
-        (lambda distance, variation: torch.exp(-distance * variation), "Divide by the variation, do not multiply."),
-    ],
-)
-
-
-def objective(gan: Tensor, cycle: Tensor, identity: Tensor, cycle_weight: float, identity_weight: float) -> Tensor:
-    """What the two generators minimise, from their three terms (each already summed over both directions)."""
-    return gan + cycle_weight * cycle + identity_weight * identity
-
-
-Exercise(
-    "translation.objective",
-    reference=objective,
-    inputs=lambda: (*(torch.rand((), requires_grad=True) for _ in range(3)), 10.0, 5.0),
-    wrong=[
-        (lambda g, c, i, wc, wi: g + c + i, "The weights are missing."),
-        (lambda g, c, i, wc, wi: g + wi * c + wc * i, "The two weights are swapped."),
-        (lambda g, c, i, wc, wi: wc * c + wi * i, "The GAN term is missing: nothing would ask for CT."),
-        (lambda g, c, i, wc, wi: g + wc * (c + wi * i), "Each weight belongs to its own term only."),
-        (lambda g, c, i, wc, wi: -g + wc * c + wi * i, "The GAN term is a loss already: add it."),
     ],
 )
 

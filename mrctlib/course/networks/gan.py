@@ -54,17 +54,17 @@ class Grain(nn.Module):
 
 
 class GrainyGenerator(nn.Sequential):
-    """Noise (N, latent) to images (N, channels, 8 first, 8 first) from -1 to 1, with grain at every size. Sizes are
-    doubled by repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016)."""
+    """Noise (N, latent) to images (N, 1, 8 first, 8 first) from -1 to 1, with grain at every size. Sizes double by
+    repeating pixels and a convolution, which leaves no checkerboard (Odena et al. 2016)."""
 
-    def __init__(self, latent: int, base: int, first: int, channels: int = 1) -> None:
+    def __init__(self, latent: int, base: int, first: int) -> None:
         stages = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, 4 * base, first, bias=False)]
         for wider, width in ((4 * base, 2 * base), (2 * base, base)):
             stages += [nn.BatchNorm2d(wider), Grain(wider), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
             stages += [nn.Conv2d(wider, width, 3, padding=1, bias=False)]
         stages += [nn.BatchNorm2d(base), Grain(base), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2)]
         stages += [nn.Conv2d(base, base, 3, padding=1), Grain(base), nn.LeakyReLU(0.2)]
-        super().__init__(*stages, nn.Conv2d(base, channels, 3, padding=1), nn.Tanh())
+        super().__init__(*stages, nn.Conv2d(base, 1, 3, padding=1), nn.Tanh())
 
 
 def _doubled(inputs: int, outputs: int) -> nn.ConvTranspose2d:

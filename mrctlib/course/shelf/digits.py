@@ -33,7 +33,7 @@ GAME = {"batch": 16, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
 WGAN_GP = {
     "loss": WASSERSTEIN, "penalty": gradient_penalty, "critic_steps": 2, "phases": ((4000, 1e-3), (1500, 2e-4)),
 }  # fmt: skip
-MULTI_LAYER = {"penalty": None, "batch": 64, "phases": ((12000, 4e-4), (4000, 1e-4))}
+MULTI_LAYER = {"penalty": None, "batch": 64, "phases": ((6000, 4e-4), (2000, 1e-4))}
 PHASES = ((8000, 1e-3), (3000, 2e-4))  # steps and rate; the second goes on from the first's average
 
 

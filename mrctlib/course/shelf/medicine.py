@@ -1,4 +1,4 @@
-"""Medical images from noise: lung nodules, slices of heads that are asked for by height and tumour, stained tissue."""
+"""Medical images from noise: lung nodules, and slices of heads that are asked for by height and tumour."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
 from mrctlib.course.fidelity import density_and_coverage, nearer_to_training, told_apart
-from mrctlib.course.histology import load_histology
 from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.conditional import ProjectionDiscriminator
@@ -20,7 +19,7 @@ from mrctlib.course.networks.gan import Discriminator, GrainyGenerator
 from mrctlib.course.nodules import draw_nodules, measure_nodules
 from mrctlib.losses import r1_penalty
 from mrctlib.phantom.head import draw_patient
-from mrctlib.runtime import InputError, digest
+from mrctlib.runtime import digest
 from mrctlib.training.gan import make, play
 
 LEARNED, PATIENTS = 6000, 120  # nodules and patients to learn from
@@ -164,48 +163,6 @@ def heads_made(networks: Networks, seed: int) -> dict[str, float]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ histology
-
-
-def tissue(parts: Iterable[str]) -> Tensor:
-    """Crops of PCam's patches, four of each in eight ways, (N, 3, 32, 32) from -1 to 1, pixels of 2 micrometres.
-
-    Raises:
-        InputError: PCam is not here.
-    """
-    known = load_histology(limit=10_000)
-    if not known.source.startswith("PatchCamelyon"):
-        raise InputError("tissue is learned from PatchCamelyon, which is not here: point MRCT_DATA at a folder with it")
-    images = torch.cat([getattr(known, part).images for part in parts]) / 127.5 - 1
-    small = F.avg_pool2d(images, 2)
-    crops = torch.cat([small[..., a : a + 32, b : b + 32] for a in (0, 16) for b in (0, 16)])
-    turned = torch.cat([crops.rot90(turns, (2, 3)) for turns in range(4)])
-    return torch.cat([turned, turned.flip(3)])
-
-
-def learn_tissue(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
-    """A patch of tissue from noise alone."""
-    images = tissue(["train"])
-    return game(networks, folder, seed, 6000, "PatchCamelyon's training patches that were here, cropped", images)
-
-
-def tissue_made(networks: Networks, seed: int) -> dict[str, float]:
-    """Can a small network tell made from real, of patches that no network knew; how much of these is covered?
-
-    Floor: training patches in place of made ones.
-    """
-    random = torch.Generator().manual_seed(seed)
-    real, learned = tissue(("valid", "test")), tissue(["train"])
-    real, learned = (images[torch.randperm(len(images), generator=random)[:COUNT]] for images in (real, learned))
-    noise = torch.randn(len(real), LATENT, generator=random)
-    found = {}
-    for name, images in {"": make(networks["generator"], noise), "_floor": learned}.items():
-        right, total = told_apart(real, images, held_out=len(real) // 5, seed=seed)
-        found[f"reader_error{name}"] = 1 - right / total
-        found[f"coverage{name}"] = density_and_coverage(coarse(real), coarse(images))[1]
-    return found
-
-
 MODELS = {
     "nodules": Model(
         "a GAN of lung nodules (after Chuquicusma et al. 2018), with grain and an R1 penalty",
@@ -215,12 +172,5 @@ MODELS = {
     "heads": Model(
         "a GAN of head slices that is told height and tumour, with grain, projection and an R1 penalty",
         lambda: {"generator": ToldGenerator(), "discriminator": steady_projection()}, learn_heads, heads_made,
-    ),
-    "histology": Model(
-        "a GAN of stained tissue, with grain and an R1 penalty",
-        lambda: {
-            "generator": GrainyGenerator(LATENT, WIDTH, 4, 3),
-            "discriminator": without_batch_norm(Discriminator(3, WIDTH)),
-        }, learn_tissue, tissue_made,
     ),
 }  # fmt: skip

@@ -36,7 +36,6 @@ CURED = CycleRecipe(
 )  # fmt: skip
 WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
 WITHOUT_PROFILE = replace(CURED, profile=Schedule(0, 0), mind=Schedule(0, 0), gan=Schedule(5, 5), cycle=Schedule(5, 2))
-WITHOUT_ADVERSARY = replace(WITHOUT_PROFILE, gan=Schedule(0, 0))
 
 
 def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -98,13 +97,6 @@ MODELS = {
     "cyclegan_without_profile": model(
         "a CycleGAN with neither profile nor MIND, whose adversary has to do it",
         WITHOUT_PROFILE,
-        "to_ct",
-        "to_mr",
-        seeds=(0, 1, 2),
-    ),
-    "cycle_without_adversary": model(
-        "the same with the adversary switched off: what the rest is worth alone",
-        WITHOUT_ADVERSARY,
         "to_ct",
         "to_mr",
         seeds=(0, 1, 2),
