@@ -49,7 +49,7 @@ def test_a_class(tmp_path):
     rows = grade(tmp_path)
     ada, ben, cleo = (verdicts(rows, name) for name in ("ada", "ben", "cleo"))
     assert ada["translation.cycle_consistency"]["verdict"] == ada["translation.patch"]["verdict"] == "right"
-    assert ada["translation.objective"]["verdict"] == "missing"
+    assert ada["translation.take_step"]["verdict"] == "missing"
     assert ben["translation.cycle_consistency"]["verdict"] == "wrong"
     assert "squared" in ben["translation.cycle_consistency"]["misconception"]
     assert ben["translation.patch"]["verdict"] == "open"

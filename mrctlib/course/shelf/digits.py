@@ -248,7 +248,7 @@ MODELS = {
     "digits_multi_layer": Model(
         "a GAN of linear layers (after Goodfellow et al. 2014)",
         lambda: {"generator": MultiLayerGenerator(LATENT), "discriminator": MultiLayerDiscriminator()},
-        partial(learn_to_draw, MULTI_LAYER), drawn, THREE,
+        partial(learn_to_draw, MULTI_LAYER), drawn, (0, 1),
     ),
     "digits_dcgan": Model(
         "a DCGAN (Radford et al. 2016) against R1 in place of batch normalisation",
