@@ -84,8 +84,8 @@ def make(name: str, model: Model, out: Path) -> dict[str, Any]:
         seed_everything(seed, name)
         networks = trained[f"seed {seed}"] = model.build()
         said = model.train(networks, out / name / str(seed), seed)
-        runs[f"seed {seed}"] = {"seconds": round(said.pop("seconds"))} | model.measure(networks, 0)
-    shipped = sorted(runs, key=lambda run: list(runs[run].values())[1])[(len(runs) - 1) // 2]  # [0] is the seconds
+        runs[f"seed {seed}"] = model.measure(networks, 0) | {"seconds": round(said.pop("seconds"))}
+    shipped = sorted(runs, key=lambda run: next(iter(runs[run].values())))[(len(runs) - 1) // 2]
     device = tier().device
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     about = {

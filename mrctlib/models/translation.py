@@ -133,17 +133,17 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
-def remember(kept: list[Tensor], fakes: Tensor, capacity: int, swaps: list[bool], slots: list[int]) -> Tensor:
+def remember(kept: list[Tensor], fakes: Tensor, capacity: int, slots: list[int | None]) -> Tensor:
     """What the discriminator is shown in place of new fakes (N, 1, H, W): these, or old ones. `kept` is changed.
 
-    Until `capacity` are kept, a fake is kept and shown. Then, if its `swaps` says so, it takes the place of the one in
-    its slot, which is shown for the last time; else it is shown and not kept. Shrivastava et al. 2017.
+    Until `capacity` are kept, a fake is kept and shown. Then one that has a slot takes the place of the old one there,
+    which is shown for the last time; one that has none is shown and not kept. Shrivastava et al. 2017.
     """
     shown = []
-    for fake, swap, slot in zip(fakes, swaps, slots, strict=True):
+    for fake, slot in zip(fakes, slots, strict=True):
         if len(kept) < capacity:
             kept.append(fake)
-        elif swap:
+        elif slot is not None:
             fake, kept[slot] = kept[slot], fake
         shown.append(fake)
     return torch.stack(shown)
@@ -159,5 +159,6 @@ class ImagePool:
 
     def query(self, fakes: Tensor) -> Tensor:
         """(N, 1, H, W) to the same shape: some of the fakes, some from the past. No gradient flows through."""
-        swaps, slots = [random.random() < 0.5 for _ in fakes], [random.randrange(self.capacity) for _ in fakes]
-        return self.remember(self.images, fakes.detach().clone(), self.capacity, swaps, slots)
+        full = [len(self.images) + number >= self.capacity for number in range(len(fakes))]
+        slots = [random.randrange(self.capacity) if f and random.random() < 0.5 else None for f in full]
+        return self.remember(self.images, fakes.detach().clone(), self.capacity, slots)

@@ -1,7 +1,7 @@
 """The CycleGAN: two generators, two discriminators, and slices that were never a pair. Zhu et al. 2017.
 
-This file is the method. The four functions at the top are it; lab 8 lets students write them, and a subclass of
-`CycleGan` that has others in their place trains with those. The loop that takes the steps knows nothing of it.
+This file is the method: the four functions at the top. Lab 8 lets students write them; a subclass of `CycleGan` with
+theirs trains with theirs. The loop that takes the steps knows nothing of it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ Judge = Callable[[str, Tensor, bool], Tensor]  # (domain, images, are they to be
 
 
 def round_trip(x: Tensor, there: nn.Module, back: nn.Module, noise: float) -> tuple[Tensor, Tensor]:
-    """(the fake of x, what comes back of it); noise: standard deviation of that on the fake before the way back.
-
-    It drowns what `there` might hide in invisible texture for its partner to read (Chu et al. 2017).
-    """
+    """(the fake of x, what comes back of it); noise: standard deviation of that on the fake before the way back, which
+    drowns what `there` might hide in invisible texture for its partner to read (Chu et al. 2017)."""
     fake = there(x)
     return fake, back(fake + noise * torch.randn_like(fake))
 
@@ -87,7 +85,8 @@ class CycleGan:
         def discriminators_turn(fakes: Images) -> Tensor:
             seen = {name: pool.query(fakes[name]) for name, pool in self.pools.items()}
             real = {name: self.shown(batch[name], batch[f"{name}_depth"]) for name in ("ct", "mr")}
-            return told.setdefault("discriminator", self.discriminators_loss(self.judge, seen, real))
+            told["discriminator"] = self.discriminators_loss(self.judge, seen, real)
+            return told["discriminator"]
 
         self.take_step(self.discriminators, self.optimisers, generators_turn, discriminators_turn)
         return told

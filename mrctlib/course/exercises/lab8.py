@@ -146,7 +146,6 @@ def _of_both(learns: bool) -> dict[str, Tensor]:
 
 
 _gan, _l1 = cyclegan.generators_loss, losses.cycle_consistency
-_DETACHED = "You detached the fakes: the generators would learn nothing from the judge."
 
 Exercise(
     "translation.generators_loss",
@@ -157,7 +156,7 @@ Exercise(
         (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("ct", r["ct"], True) + j("mr", r["mr"], True)}, "Let the fakes be judged, not the real images."),
         (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("ct", f["ct"], True)}, "The fake MR is missing: both generators learn."),
         (lambda j, f, r, b: _gan(j, f, r, b) | {"gan": j("mr", f["ct"], True) + j("ct", f["mr"], True)}, "Each fake goes to the judge of its own domain: a fake CT to \"ct\"."),
-        (lambda j, f, r, b: _gan(j, {k: v.detach() for k, v in f.items()}, r, b), _DETACHED),
+        (lambda j, f, r, b: _gan(j, {k: v.detach() for k, v in f.items()}, r, b), "You detached the fakes: the generators would learn nothing from the judge."),
         (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], b["mr"])}, "The way from CT to MR and back is missing in \"cycle\"."),
         (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], b["ct"]) + _l1(r["ct"], b["mr"])}, "Hold each image against its own return: MR against MR."),
         (lambda j, f, r, b: _gan(j, f, r, b) | {"cycle": _l1(r["mr"], f["mr"]) + _l1(r["ct"], f["ct"])}, "\"cycle\" is about what came back, `returned`, not about the fakes: these are of other people."),
@@ -188,48 +187,39 @@ Exercise(
 )  # fmt: skip
 
 
-def _pool() -> tuple[list[Tensor], Tensor, int, list[bool], list[int]]:
-    """Room for two more, then fakes that are swapped and fakes that are not."""
-    swaps = [True, True, False, True, True, False, True]
-    return [torch.randn(1, 2, 2)], torch.randn(7, 1, 2, 2), 3, swaps, torch.randint(3, (7,)).tolist()
+def _pool() -> tuple[list[Tensor], Tensor, int, list[int | None]]:
+    """Room for two more, then fakes with a slot, the first among them, and fakes without."""
+    return [torch.randn(1, 2, 2)], torch.randn(8, 1, 2, 2), 3, [1, None, None, 0, 2, None, 0, 1]
 
 
 def _pool_with(move: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A pool in which `move` (kept, fake, swap, slot) says what is shown once it is full."""
+    """A pool in which `move` (kept, fake, slot) says what is shown once it is full."""
 
-    def keep(kept, fakes, capacity, swaps, slots):
+    def keep(kept, fakes, capacity, slots):
         shown = []
-        for fake, swap, slot in zip(fakes, swaps, slots, strict=True):
+        for fake, slot in zip(fakes, slots, strict=True):
             if len(kept) < capacity:
                 kept.append(fake)
                 shown.append(fake)
             else:
-                shown.append(move(kept, fake, swap, slot))
+                shown.append(move(kept, fake, slot))
         return torch.stack(shown)
 
     return keep
 
 
-def _overwrites(kept, fake, swap, slot):
-    if swap:
-        kept[slot] = fake
-    return fake
-
-
-def _only_looks(kept, fake, swap, slot):
-    return kept[slot] if swap else fake
-
-
-def _always_swaps(kept, fake, swap, slot):
+def _swap(kept, fake, slot):
     fake, kept[slot] = kept[slot], fake
     return fake
 
 
-def _the_other_way(kept, fake, swap, slot):
-    return fake if swap else _always_swaps(kept, fake, swap, slot)
+def _overwrites(kept, fake, slot):
+    if slot is not None:
+        kept[slot] = fake
+    return fake
 
 
-def _grows(kept, fakes, capacity, swaps, slots):
+def _grows(kept, fakes, capacity, slots):
     kept.extend(fakes)
     return fakes
 
@@ -240,10 +230,10 @@ Exercise(
     inputs=_pool,
     wrong=[
         (_pool_with(_overwrites), "The old fake is lost before it was shown: where it is swapped, show the *old* one."),
-        (_pool_with(_only_looks), "The old one is shown, but the new one is not kept in its place: the pool never changes."),
-        (_pool_with(_always_swaps), "Swap only where `swaps` says so; the others are shown and not kept."),
-        (_pool_with(_the_other_way), "The other way round: swap where `swaps` is true."),
-        (_pool_with(lambda kept, fake, swap, slot: fake), "Once the pool is full, nothing old is ever shown."),
+        (_pool_with(lambda kept, fake, slot: fake if slot is None else kept[slot]), "The old one is shown, but the new one is not kept in its place: the pool never changes."),
+        (_pool_with(lambda kept, fake, slot: _swap(kept, fake, slot or 0)), "A fake without a slot (`None`) is shown and not kept."),
+        (_pool_with(lambda kept, fake, slot: _swap(kept, fake, slot) if slot else fake), "0 is a slot, the first one: ask `slot is not None`, for `if slot` is false there."),
+        (_pool_with(lambda kept, fake, slot: fake), "Once the pool is full, nothing old is ever shown."),
         (_grows, "The pool must not grow beyond its capacity."),
     ],
 )  # fmt: skip

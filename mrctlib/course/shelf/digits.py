@@ -1,5 +1,4 @@
-"""Handwritten digits: a judge, three GANs at equal time, one of styles, one that is asked; trained on MNIST. Images are
-(N, 1, 28, 28)."""
+"""Handwritten digits: a judge, and five GANs, all trained on MNIST. Images are (N, 1, 28, 28)."""
 
 from __future__ import annotations
 
@@ -19,22 +18,27 @@ from mrctlib.course.exercises.lab5 import control, one_hot, slant
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
 from mrctlib.course.judge import RECIPE, DigitJudge
 from mrctlib.course.models import Model, Networks, load
-from mrctlib.course.networks.conditional import ConditionalGenerator, ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator, Generator
-from mrctlib.course.shelf.medicine import without_batch_norm
-from mrctlib.losses import NON_SATURATING, WASSERSTEIN, GanLoss, gradient_penalty, r1_penalty
+from mrctlib.course.networks.conditional import ConditionalGenerator
+from mrctlib.course.networks.gan import Generator
+from mrctlib.course.shelf.game import game, steady_discriminator, steady_projection
+from mrctlib.losses import WASSERSTEIN, gradient_penalty, r1_penalty
 from mrctlib.runtime import InputError, digest
-from mrctlib.training.gan import Penalty, make, play
+from mrctlib.training.gan import Penalty, make
 from mrctlib.training.supervised import accuracy, fit
 
 COUNT = 5000  # images on each side of a distance
 LATENT, STYLE, WIDTH = 100, 64, 24  # length of the noise and of a style; channels
-GAME = {"batch": 16, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
+SIZES = {"latent": LATENT, "width": WIDTH}
+PHASES = ((8000, 1e-3), (3000, 2e-4))
+MULTI_LAYER = {"size": 28, "penalty": None, "batch": 64, "phases": ((6000, 4e-4), (2000, 1e-4))}
 WGAN_GP = {
     "loss": WASSERSTEIN, "penalty": gradient_penalty, "critic_steps": 2, "phases": ((4000, 1e-3), (1500, 2e-4)),
 }  # fmt: skip
-MULTI_LAYER = {"penalty": None, "batch": 64, "phases": ((6000, 4e-4), (2000, 1e-4))}
-PHASES = ((8000, 1e-3), (3000, 2e-4))  # steps and rate; the second goes on from the first's average
+
+
+def lazy_r1(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """R1 in a quarter of the steps, four times as dear: nearly as good, and cheaper. Karras et al. 2020."""
+    return 4 * r1_penalty(critic, real, fake) if torch.rand(()) < 0.25 else real.new_zeros(())
 
 
 class RealDigits(nn.Module):
@@ -124,22 +128,27 @@ def some(images: Tensor) -> Tensor:
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COUNT]]
 
 
+def middle(images: Tensor, size: int = 28) -> Tensor:
+    """The middle of images from -1 to 1 (N, 1, S, S), (N, 1, size, size); where they are smaller, in a dark frame."""
+    return F.pad(images, [(size - images.shape[-1]) // 2] * 4, value=-1)
+
+
 def learn_to_judge(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
-    """The judge learns, and looks at real test digits."""
+    """The judge learns, and looks at real digits."""
     digits, judge, recipe = mnist(), networks["judge"], RECIPE | {"steps": 4000}
     history = fit(judge, digits.train_images, digits.train_classes, **recipe, seed=seed, name="judge", folder=folder)
     networks["real"].features.copy_(judge.cpu().features(some(digits.test_images)))
     networks["real"].learned.copy_(judge.features(some(digits.train_images)))
-    return story(digits, history[-1]["seconds"], recipe)
+    return {"recipe": recipe, "seconds": history[-1]["seconds"]} | from_where(digits)
 
 
-def learn_to_draw(asked: dict[str, Any], networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
-    """A digit from noise alone; asked: what `play` is asked for besides GAME."""
-    digits = mnist()
-    images = 2 * digits.train_images - 1
-    if networks["generator"](torch.randn(2, LATENT)).shape[-1] == 32:
-        images = F.pad(images, (2, 2, 2, 2), value=-1)
-    return game(networks, folder, seed, digits, images, **asked)
+def learn_to_draw(
+    networks: Networks, folder: Path, seed: int, *, size: int = 32, penalty: Penalty | None = lazy_r1, **asked: Any
+) -> dict[str, Any]:
+    """A digit from noise alone; size: of the networks' images; asked: as in `game`."""
+    digits, asked = mnist(), {"phases": PHASES, "penalty": penalty} | asked
+    images = middle(2 * digits.train_images - 1, size)
+    return game(networks, folder, seed, SIZES, images, **asked) | from_where(digits)
 
 
 def learn_to_write(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -148,43 +157,13 @@ def learn_to_write(networks: Networks, folder: Path, seed: int) -> dict[str, Any
     slants = slant(digits.train_images)
     hand.mean.copy_(slants.mean())
     hand.spread.copy_(slants.std())
-    return game(networks, folder, seed, digits, 2 * digits.train_images - 1, hand(digits.train_classes, slants))
+    images, told = 2 * digits.train_images - 1, hand(digits.train_classes, slants)
+    return game(networks, folder, seed, SIZES, images, told, phases=PHASES, penalty=lazy_r1) | from_where(digits)
 
 
-def lazy_r1(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """R1 in a quarter of the steps, four times as dear, which is as good and cheaper. Karras et al. 2020."""
-    return 4 * r1_penalty(critic, real, fake) if torch.rand(()) < 0.25 else real.new_zeros(())
-
-
-def game(
-    networks: Networks, folder: Path, seed: int, digits: Digits, *real: Tensor, loss: GanLoss = NON_SATURATING,
-    penalty: Penalty | None = lazy_r1, phases: Sequence[tuple[int, float]] = PHASES, **asked: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """Play, phase after phase; real: the images, and conditions where there are some."""
-    players = networks["generator"], networks["discriminator"]
-    played, seconds = GAME | asked, 0.0
-    for number, (steps, rate) in enumerate(phases):
-        history = play(
-            *players, *real, noise=LATENT, seed=seed + 1000 * number, name=folder.parent.name,
-            folder=folder / f"{number}", loss=loss, penalty=penalty, steps=steps, rate=rate, **played,
-        )  # fmt: skip
-        seconds += history[-1]["seconds"]
-    for player in players:
-        player.cpu()
-    said = {
-        "steps": sum(steps for steps, _ in phases),
-        "phases": phases,
-        "loss": loss.name,
-        "latent": LATENT,
-        "width": WIDTH,
-    }
-    return story(digits, seconds, played | said | {"penalty": penalty.__name__ if penalty else "none"})
-
-
-def story(digits: Digits, seconds: float, recipe: dict[str, Any]) -> dict[str, Any]:
-    """What a model's file says of its training."""
-    data = {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}
-    return {"recipe": recipe, "data": data, "seconds": seconds}
+def from_where(digits: Digits) -> dict[str, Any]:
+    """What a model's file says of its data."""
+    return {"data": {"name": digits.source, "digest": digest(digits.train_images, digits.train_classes)}}
 
 
 def judged(networks: Networks, seed: int) -> dict[str, float]:
@@ -197,8 +176,7 @@ def judged(networks: Networks, seed: int) -> dict[str, float]:
 def drawn(networks: Networks, seed: int) -> dict[str, float]:
     """How near COUNT digits, of the noise of that seed, are to real ones."""
     noise = torch.randn(COUNT, LATENT, generator=torch.Generator().manual_seed(seed))
-    images = (make(networks["generator"], noise) + 1) / 2
-    return against_real(images[..., 2:-2, 2:-2] if images.shape[-1] == 32 else images, load("digit_judge")[0])
+    return against_real((middle(make(networks["generator"], noise)) + 1) / 2, load("digit_judge")[0])
 
 
 def written(networks: Networks, seed: int) -> dict[str, float]:
@@ -227,18 +205,6 @@ def against_real(images: Tensor, known: Networks) -> dict[str, float]:
     }  # fmt: skip
 
 
-def steady() -> nn.Sequential:
-    """A discriminator of 32 x 32 images for penalties, which look at one image at a time."""
-    return without_batch_norm(Discriminator(1, WIDTH))
-
-
-def steady_projection() -> ProjectionDiscriminator:
-    """The same for 28 x 28, told class and slant."""
-    judge = ProjectionDiscriminator(11, base=WIDTH)
-    judge.features = without_batch_norm(judge.features)
-    return judge
-
-
 THREE = (0, 1, 2)
 MODELS = {
     "digit_judge": Model(
@@ -248,27 +214,27 @@ MODELS = {
     "digits_multi_layer": Model(
         "a GAN of linear layers (after Goodfellow et al. 2014)",
         lambda: {"generator": MultiLayerGenerator(LATENT), "discriminator": MultiLayerDiscriminator()},
-        partial(learn_to_draw, MULTI_LAYER), drawn, (0, 1),
+        partial(learn_to_draw, **MULTI_LAYER), drawn, (0, 1),
     ),
     "digits_dcgan": Model(
         "a DCGAN (Radford et al. 2016) against R1 in place of batch normalisation",
-        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady()},
-        partial(learn_to_draw, {}), drawn, THREE,
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady_discriminator(WIDTH)},
+        learn_to_draw, drawn, THREE,
     ),
     "digits_wgan_gp": Model(
         "a WGAN-GP (Gulrajani et al. 2017) with the DCGAN's networks",
-        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady()},
-        partial(learn_to_draw, WGAN_GP), drawn, THREE,
+        lambda: {"generator": Generator(LATENT, 1, WIDTH), "discriminator": steady_discriminator(WIDTH)},
+        partial(learn_to_draw, **WGAN_GP), drawn, THREE,
     ),
     "digits_style": Model(
         "a style-based generator (Karras et al. 2019) that learned with mixed styles",
-        lambda: {"generator": StyleGenerator(), "discriminator": steady()}, partial(learn_to_draw, {}), drawn,
+        lambda: {"generator": StyleGenerator(), "discriminator": steady_discriminator(WIDTH)}, learn_to_draw, drawn,
     ),
     "digits_conditional": Model(
         "a DCGAN that is told the digit and its slant, against a projection discriminator (Miyato and Koyama 2018)",
         lambda: {
             "generator": ConditionalGenerator(LATENT, 11, base=WIDTH),
-            "discriminator": steady_projection(), "hand": Hand(),
+            "discriminator": steady_projection(11, 28, WIDTH), "hand": Hand(),
         }, learn_to_write, written,
     ),
 }  # fmt: skip

@@ -14,44 +14,18 @@ from torch import Tensor, nn
 from mrctlib.course.fidelity import density_and_coverage, nearer_to_training, told_apart
 from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
-from mrctlib.course.networks.conditional import ProjectionDiscriminator
-from mrctlib.course.networks.gan import Discriminator, GrainyGenerator
+from mrctlib.course.networks.gan import GrainyGenerator
 from mrctlib.course.nodules import draw_nodules, measure_nodules
-from mrctlib.losses import r1_penalty
+from mrctlib.course.shelf.game import game, steady_discriminator, steady_projection
 from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import digest
-from mrctlib.training.gan import make, play
+from mrctlib.training.gan import make
 
 LEARNED, PATIENTS = 6000, 120  # nodules and patients to learn from
 STRANGERS = 40  # patients to measure with
 COUNT = 2500  # images on each side of a measure, of which 500 test the reader
 LATENT, WIDTH = 64, 16  # length of the noise; channels
-GAME = {"batch": 16, "rate": 1e-3, "betas": (0.0, 0.99), "average": 0.998, "watch_every": 500}
-
-
-def without_batch_norm(layers: nn.Sequential) -> nn.Sequential:
-    """The same layers, with nothing that mixes the images of a batch."""
-    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
-
-
-def steady_discriminator() -> nn.Sequential:
-    """For the R1 penalty, which looks at one image at a time."""
-    return without_batch_norm(Discriminator(1, WIDTH, 7))
-
-
-def game(
-    networks: Networks, folder: Path, seed: int, steps: int, data: str, images: Tensor, conditions: Tensor | None = None
-) -> dict[str, Any]:
-    """Play, and say with what; data: what the images are called."""
-    players, recipe = (networks["generator"], networks["discriminator"]), GAME | {"steps": steps}
-    asked = {"noise": LATENT, "penalty": r1_penalty, "seed": seed, "name": folder.parent.name, "folder": folder}
-    history = play(*players, images, conditions, **recipe, **asked)
-    for player in players:
-        player.cpu()
-    return {
-        "recipe": recipe | {"penalty": "R1", "latent": LATENT, "width": WIDTH},
-        "data": {"name": data, "digest": digest(images)}, "seconds": history[-1]["seconds"],
-    }  # fmt: skip
+SIZES, RATE = {"latent": LATENT, "width": WIDTH}, 1e-3
 
 
 # ------------------------------------------------------------------------------------------------ nodules
@@ -59,7 +33,9 @@ def game(
 
 def learn_nodules(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A nodule from noise alone."""
-    return game(networks, folder, seed, 12_000, f"{LEARNED} drawn nodules", draw_nodules(LEARNED, seed=0)[0])
+    images = draw_nodules(LEARNED, seed=0)[0]
+    data = {"name": f"{LEARNED} drawn nodules", "digest": digest(images)}
+    return game(networks, folder, seed, SIZES, images, phases=[(12_000, RATE)]) | {"data": data}
 
 
 def nodules_made(networks: Networks, seed: int) -> dict[str, float]:
@@ -134,17 +110,11 @@ class ToldGenerator(nn.Module):
         return self.layers(torch.cat([noise, conditions], 1))
 
 
-def steady_projection() -> ProjectionDiscriminator:
-    """A projection discriminator for the R1 penalty."""
-    judge = ProjectionDiscriminator(HEIGHTS + 2, HEAD_SIZE, WIDTH)
-    judge.features = without_batch_norm(judge.features)
-    return judge
-
-
 def learn_heads(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A slice of a head, at the height and with the tumour that are asked for."""
     images, *told = give_tumours(healthy_slices(1, range(PATIENTS)), 2, seed=1)
-    return game(networks, folder, seed, 6000, f"slices of {PATIENTS} phantom patients", images, tell(*told))
+    data = {"name": f"slices of {PATIENTS} phantom patients", "digest": digest(images)}
+    return game(networks, folder, seed, SIZES, images, tell(*told), phases=[(6000, RATE)]) | {"data": data}
 
 
 def heads_made(networks: Networks, seed: int) -> dict[str, float]:
@@ -166,11 +136,12 @@ def heads_made(networks: Networks, seed: int) -> dict[str, float]:
 MODELS = {
     "nodules": Model(
         "a GAN of lung nodules (after Chuquicusma et al. 2018), with grain and an R1 penalty",
-        lambda: {"generator": GrainyGenerator(LATENT, WIDTH, 7), "discriminator": steady_discriminator()},
+        lambda: {"generator": GrainyGenerator(LATENT, WIDTH, 7), "discriminator": steady_discriminator(WIDTH, 7)},
         learn_nodules, nodules_made,
     ),
     "heads": Model(
         "a GAN of head slices that is told height and tumour, with grain, projection and an R1 penalty",
-        lambda: {"generator": ToldGenerator(), "discriminator": steady_projection()}, learn_heads, heads_made,
+        lambda: {"generator": ToldGenerator(), "discriminator": steady_projection(HEIGHTS + 2, HEAD_SIZE, WIDTH)},
+        learn_heads, heads_made,
     ),
 }  # fmt: skip
