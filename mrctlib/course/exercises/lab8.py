@@ -189,7 +189,7 @@ Exercise(
 
 def _pool() -> tuple[list[Tensor], Tensor, int, list[int | None]]:
     """Room for two more, then fakes with a slot, the first among them, and fakes without."""
-    return [torch.randn(1, 2, 2)], torch.randn(8, 1, 2, 2), 3, [1, None, None, 0, 2, None, 0, 1]
+    return [torch.randn(1, 2, 2)], torch.randn(8, 1, 2, 2), 3, [0, None, None, 0, 2, None, 0, 1]
 
 
 def _pool_with(move: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -219,6 +219,17 @@ def _overwrites(kept, fake, slot):
     return fake
 
 
+def _slot_first(kept, fakes, capacity, slots):
+    shown = []
+    for fake, slot in zip(fakes, slots, strict=True):
+        if slot is not None and slot < len(kept):
+            fake = _swap(kept, fake, slot)
+        elif len(kept) < capacity:
+            kept.append(fake)
+        shown.append(fake)
+    return torch.stack(shown)
+
+
 def _grows(kept, fakes, capacity, slots):
     kept.extend(fakes)
     return fakes
@@ -234,6 +245,7 @@ Exercise(
         (_pool_with(lambda kept, fake, slot: _swap(kept, fake, slot or 0)), "A fake without a slot (`None`) is shown and not kept."),
         (_pool_with(lambda kept, fake, slot: _swap(kept, fake, slot) if slot else fake), "0 is a slot, the first one: ask `slot is not None`, for `if slot` is false there."),
         (_pool_with(lambda kept, fake, slot: fake), "Once the pool is full, nothing old is ever shown."),
+        (_slot_first, "Ask first whether there is room: then the fake is kept and shown, whatever its slot says."),
         (_grows, "The pool must not grow beyond its capacity."),
     ],
 )  # fmt: skip
@@ -333,7 +345,7 @@ Exercise(
     reference=cyclegan.take_step,
     inputs=_step,
     wrong=[
-        (_never_frozen, "The discriminators do not stand still in the generators' turn: `discriminators.requires_grad_(False)` before it, and `True` after."),
+        (_never_frozen, "The weights come out right, with work for nothing: in the generators' turn nobody needs gradients of the discriminators. `discriminators.requires_grad_(False)` before it, and `True` after."),
         (_left_frozen, "The discriminators are left frozen: they would never learn again."),
         (_generators_only, "The discriminators never learn: their turn is missing."),
         (_fakes_made_again, "Do not make the fakes twice: the generators' turn has given them to you."),
