@@ -35,9 +35,9 @@ demo: $(STAMP)
 	@echo
 	@echo "Look at $(OUT)/figure.png and $(OUT)/metrics.csv. To open the labs: make lab"
 
-# Every method on one cohort of phantom patients with T2-weighted MR. Hours on a CPU; goes on where it stopped.
+# Every method on one cohort of phantom patients. Hours on a CPU; goes on where it stopped.
 compare: $(STAMP)
-	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --contrast t2w --force
+	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --force
 	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
 	@echo "To show it in lab 8: cp $(addprefix $(OUT)/comparison/,comparison.json figure.png progression.png) mrctlib/course/results/"
 

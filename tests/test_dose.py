@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from mrctlib import metrics
 from mrctlib.course import dose
-from mrctlib.course.comparison import of_beams
+from mrctlib.course.comparison import dose_off
 from mrctlib.phantom.geometry import FIELD_OF_VIEW_MM
 from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import InputError
@@ -257,15 +257,17 @@ def test_the_difference_of_dose_by_hand():
 def test_outside_the_mask_nothing_counts():
     ct, mask, target = box()
     sct = np.where(mask, ct + 100, ct)
-    expected = of_beams(ct, sct, mask, target, (2, 2))
-    assert expected["range_worst_mm"] > 1
     couch = [np.where(mask, image, junk) for image, junk in ((ct, np.nan), (sct, 1200))]
-    assert of_beams(*couch, mask, target, (2, 2)) == expected
+    expected = dose.range_error(ct, sct, mask, target, (2, 2))
+    assert expected["range_worst_mm"] > 1
+    assert dose.range_error(*couch, mask, target, (2, 2)) == expected
+    assert dose_off(*couch, mask, (2, 2)) == dose_off(ct, sct, mask, (2, 2)) > 0
 
 
 def test_a_perfect_ct_has_no_error():
     ct, mask, target = water_head()
-    assert set(of_beams(ct, ct, mask, target, (2, 2)).values()) == {0.0}
+    assert set(dose.range_error(ct, ct, mask, target, (2, 2)).values()) == {0.0}
+    assert dose_off(ct, ct, mask, (2, 2)) == 0
 
 
 def test_the_central_target_is_a_ball_about_the_deepest_point():
@@ -325,8 +327,8 @@ def test_the_same_mae_behind_the_sinuses_of_a_head():
     bone, noise = (dose.dose_difference(ct, sct, **from_the_front)[target].mean() for sct in (filled, noisy))
     assert bone < -5 and abs(bone) > 50 * abs(noise) > 0
     # The same error, and beams that do not cross it.
-    elsewhere = of_beams(ct, filled, mask, dose.central_target(mask, spacing), spacing)
-    assert elsewhere["range_worst_mm"] < 0.5 and abs(elsewhere["dose_target_percent"]) < 0.5
+    elsewhere = dose.range_error(ct, filled, mask, dose.central_target(mask, spacing), spacing)
+    assert elsewhere["range_worst_mm"] < 0.5 and dose_off(ct, filled, mask, spacing) < 0.5
 
 
 # Bad input

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mrctlib.course import one_way
-from mrctlib.course.comparison import TurnedCase, methods
-from mrctlib.course.one_way import OneWay, OneWayRecipe, SliceDiscriminator
+from mrctlib.course.comparison import untuned
+from mrctlib.course.one_way import OneWay, OneWayRecipe
 from mrctlib.data.cohorts import unpaired_halves
 from mrctlib.runtime import InputError, Tier
 from mrctlib.training.recipe import cohort_slices
@@ -22,11 +22,11 @@ TINY = OneWayRecipe(
 @pytest.fixture(scope="module")
 def kinds():
     """The tiny recipe of every one-way method of the comparison."""
-    told = ("pairs", "l1", "wasserstein", "sees_mr", "patches", "critic_steps", "clip", "slope")
+    told = ("l1", "wasserstein", "critic_steps", "clip", "slope")
     return {
-        name: replace(TINY, **{key: getattr(method.recipe, key) for key in told})
-        for name, method in methods(Tier("cpu", torch.device("cpu"))).items()
-        if isinstance(method.recipe, OneWayRecipe)
+        name: replace(TINY, **{key: getattr(recipe, key) for key in told})
+        for name, recipe in untuned(Tier("cpu", torch.device("cpu")), "unet").items()
+        if isinstance(recipe, OneWayRecipe)
     }
 
 
@@ -35,7 +35,7 @@ def train(recipe, cases, cpu):
 
 
 def test_every_adversary_trains_both_players(kinds, cases, cpu):
-    assert len(kinds) == 6
+    assert len(kinds) == 4
     for name, recipe in kinds.items():
         training = train(recipe, cases, cpu)
         networks = training.game.generators, training.game.discriminators
@@ -51,12 +51,12 @@ def test_every_adversary_trains_both_players(kinds, cases, cpu):
 def test_pairs_stay_pairs_and_strangers_strangers(kinds, cases):
     names = [{case.name for case in half} for half in unpaired_halves(cases, 0)]
     assert not names[0] & names[1], "unpaired: no patient gives both"
-    for name in ("GAN, paired", "GAN"):
+    for name in ("pix2pix", "GAN"):
         game = OneWay(kinds[name], *cohort_slices(cases, kinds[name]))
         game.device = torch.device("cpu")
         batch = game.batch(torch.Generator().manual_seed(0))
         alike = ((batch["mr"] > -0.99) == (batch["ct"] > -0.99)).float().mean()  # air around the head
-        assert (alike > 0.97) == (name == "GAN, paired")
+        assert (alike > 0.97) == (name == "pix2pix")
 
 
 def test_paired_games_refuse_strangers(kinds, cases):
@@ -65,7 +65,7 @@ def test_paired_games_refuse_strangers(kinds, cases):
 
 
 def test_discriminator_that_sees_the_mr_knows_a_wrong_pair(kinds, cases, cpu):
-    game = train(kinds["GAN that sees the MR"], cases, cpu).game
+    game = train(kinds["pix2pix"], cases, cpu).game
     game.discriminators.eval()
     batch = game.batch(torch.Generator().manual_seed(0))
     other = batch | {"mr": batch["mr"].flip(0)}
@@ -78,7 +78,7 @@ def test_clipped_critic_stays_clipped_and_takes_four_steps(kinds, cases, cpu, mo
     monkeypatch.setattr(one_way, "clip_weights", lambda *a: (turns.append(1), clip(*a)))
     training = train(replace(kinds["WGAN, clipped"], steps=2), cases, cpu).run()
     assert len(turns) == 2 * 4
-    assert max(float(p.detach().abs().max()) for p in training.game.discriminators.parameters()) < 0.001001
+    assert max(float(p.detach().abs().max()) for p in training.game.discriminators.parameters()) < 0.010001
 
 
 def test_a_turn_of_the_critic_judges_once(kinds, cases, cpu):
@@ -90,30 +90,6 @@ def test_a_turn_of_the_critic_judges_once(kinds, cases, cpu):
     assert len(judged) == 1 + 4 * 2, "the generator's fake once, then four times real and fake"
 
 
-def test_a_sagittal_slice_is_not_seen_in_the_mirror(cases, cpu):
-    """It has no left and no right: turned over, it would look backwards."""
-    turned = [TurnedCase(case.folder, "sagittal") for case in cases]
-    recipe = replace(TINY, pairs=True, mirror=False)
-    mr, ct = cohort_slices(turned, recipe)
-    game = OneWay(recipe, mr, ct)
-    game.device = torch.device("cpu")
-    for seed in range(5):
-        batch = game.batch(torch.Generator().manual_seed(seed))
-        chosen = torch.randperm(len(mr), generator=torch.Generator().manual_seed(seed))[:4]
-        assert torch.equal(batch["mr"], mr.images[chosen])
-
-
 def test_a_generator_with_pairs_and_l1_comes_closer(kinds, cases, cpu):
     history = train(replace(kinds["pix2pix"], steps=60, average=0.0), cases, cpu).run().history
     assert history[-1]["l1"] < 0.6 * history[0]["l1"]
-
-
-def test_slice_discriminator():
-    scores = SliceDiscriminator(32, 4, channels=2)(torch.randn(5, 2, 32, 32))
-    assert scores.shape == (5,)
-    kinds = {type(module).__name__ for module in SliceDiscriminator(32, 4, norm=False).modules()}
-    assert "BatchNorm2d" not in kinds
-    # 64 to 512 channels, as in the thesis: 3 x 3 kernels and their biases, the norms, one score from 16 x 16 points.
-    convolutions = sum(9 * a * b + b for a, b in ((1, 64), (64, 128), (128, 256), (256, 512)))
-    norms, last = 2 * (128 + 256 + 512), 512 * 16 * 16 + 1
-    assert sum(p.numel() for p in SliceDiscriminator(256).parameters()) == convolutions + norms + last

@@ -5,11 +5,9 @@ import pytest
 import torch
 from notebook_code import defined_in
 
-from mrctlib.course.comparison import turned
-from mrctlib.data.volumes import Volume
-
-AXES, cut, stack, step_between_slices = defined_in(
-    "labs/07_paired_mr_to_ct.ipynb", "AXES", "cut", "stack", "step_between_slices"
+_, _, VOXEL, AXES, cut, stack, shifted, cavities_of, behind_the_nose = defined_in(
+    "labs/07_paired_mr_to_ct.ipynb",
+    *("HERE", "SHAPE", "VOXEL", "AXES", "cut", "stack", "shifted", "cavities_of", "behind_the_nose"),
 )
 
 
@@ -45,30 +43,30 @@ def test_the_axes_are_those_of_the_pictures():
         assert set(shown.ravel()) == set(np.take(volume, 1, AXES[plane]).ravel())
 
 
-def test_a_step_shows_across_its_own_plane_only():
-    mask = np.zeros((6, 7, 8), bool)
-    mask[1:5, 1:6, 1:7] = True
-    stripes = np.broadcast_to(10.0 * (np.arange(8) % 2), mask.shape)  # every second axial slice is 10 HU too high
-    assert step_between_slices(stripes, mask, "axial") == pytest.approx(10)
-    assert step_between_slices(stripes, mask, "coronal") == 0
-    assert step_between_slices(stripes, mask, "sagittal") == 0
+def test_patients_are_shifted_as_a_whole_by_the_same_length_and_nowhere_on_average():
+    count, size = 8, 33
+    blobs = torch.full((count, 1, size, size, 3), -1.0)
+    blobs[:, :, 14:19, 14:19] = 1
+    moved = shifted(blobs, 3 * VOXEL[0], 0) + 1
+    places = torch.arange(size) - 16.0
+    total = moved.sum((2, 3))
+    way = torch.stack(
+        [(moved.sum(3) * places[:, None]).sum(2) / total, (moved.sum(2) * places[:, None]).sum(2) / total]
+    )
+    assert torch.allclose(way.norm(dim=0), torch.tensor(3.0), atol=0.01)  # voxels, each patient, each slice
+    assert torch.allclose(way[..., :1], way, atol=1e-3), "the slices of a patient move together"
+    assert way.mean((1, 2, 3)).abs().max() < 0.01, "no mean shift that a network could learn"
+    assert torch.allclose(shifted(blobs, 0, 0), blobs, atol=1e-5)
 
 
-def test_steps_count_in_the_mask_only_and_nan_outside_is_no_matter():
-    mask = np.zeros((4, 4, 4), bool)
-    mask[1:3] = True
-    error = np.where(mask, 0.0, np.nan)
-    error[2] = 5.0
-    assert step_between_slices(error, mask, "sagittal") == pytest.approx(5)
+def test_the_target_behind_the_nose_lies_behind_the_cavities_and_a_beam_from_the_front_meets_them():
+    from mrctlib.phantom.head import draw_patient
 
-
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_turned_and_back(plane):
-    affine = np.diag([1.0, 2.0, 3.0, 1.0])
-    affine[:3, 3] = 5, 6, 7
-    volume = Volume(np.random.default_rng(0).normal(size=(4, 5, 6)), affine)
-    there = turned(volume, plane)
-    across = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
-    assert there.data.shape[2] == volume.data.shape[across] and there.spacing[2] == volume.spacing[across]
-    back = turned(there, plane, back=True)
-    assert np.array_equal(back.data, volume.data) and np.array_equal(back.affine, volume.affine)
+    patient = draw_patient(100, 0, (80, 80, 64))
+    hu, body = patient.ct(), patient.body
+    cavities, target = cavities_of(hu, body), behind_the_nose(hu, body)
+    assert cavities.any() and not cavities[:, :40].any() and (hu[cavities] < -400).all()
+    assert body[target].all() and not (cavities & target).any()
+    assert target.sum() * np.prod(VOXEL) == pytest.approx(4 / 3 * np.pi * 10**3, rel=0.15)
+    ahead = cavities & target.any(1, keepdims=True)
+    assert (np.argwhere(ahead)[:, 1] > np.argwhere(target)[:, 1].max()).mean() > 0.95, "nearly all of them in front"

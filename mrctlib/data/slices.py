@@ -321,10 +321,8 @@ def unpaired_batch(
     return i, torch.multinomial(near, 1, generator=generator)[:, 0]
 
 
-def mirrored(together: dict[str, Tensor], generator: torch.Generator, allowed: bool) -> dict[str, Tensor]:
-    """Mirror right and left in half of the images, if that is allowed; the named (N, 1, R, A) tensors turn together."""
-    if not allowed:
-        return together
+def mirrored(together: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Mirror right and left in half of the images; the named (N, 1, R, A) tensors turn together."""
     first = next(iter(together.values()))
     coin = to_device(torch.rand(len(first), 1, 1, 1, generator=generator), first.device) < 0.5
     return {name: torch.where(coin, images.flip(2), images) for name, images in together.items()}

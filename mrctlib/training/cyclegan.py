@@ -100,7 +100,7 @@ class CycleGan:
             depths = taken.depths
             typical = draw_typical(to_device(self.typical[other], self.device), taken.heights, depths)
             together = {name: taken.images, f"{name}_depth": depths, f"typical_{other}": typical}
-            batch |= mirrored(together, generator, self.recipe.mirror)
+            batch |= mirrored(together, generator)
         return batch
 
     def asked_of_generators(self, batch: Images, done: float) -> tuple[dict[str, Tensor], Images]:

@@ -27,8 +27,7 @@ class Recipe:
 
     model: its name; generator: "resnet" or "unet", `base` channels wide, `depth` blocks or halvings deep; kernel: of
     the ResNet's first and last layer; spacing (mm) and size (pixels): of the slices; constant: share of the steps
-    before the learning rates fall; average: decay of the averaged generator; mirror: slices may be seen in the mirror,
-    which is right for those whose rows run from left to right.
+    before the learning rates fall; average: decay of the averaged generator.
     """
 
     model: str = "paired"
@@ -43,7 +42,6 @@ class Recipe:
     rate: float = 2e-4
     constant: float = 0.5
     average: float = 0.999
-    mirror: bool = True
     watch_every: int = 1000
     seed: int = 0
 

@@ -84,7 +84,7 @@ def synthesize(
     for part, image, inside in axial_slabs(mr, body):
         stack, plane = to_stack(image.like(scaled_mr(image.data, inside.data, *shown)), spacing)
         windows = cut_about(stack, middle, size, fill=-1.0).split(max(1, PIXELS // size**2))
-        fake = torch.cat([_both_ways(lowered(generator), few.to(device), recipe.mirror).cpu() for few in windows])
+        fake = torch.cat([_both_ways(lowered(generator), few.to(device)).cpu() for few in windows])
         if not torch.isfinite(fake).all():
             raise InputError("the network gave NaN or infinite values: its training diverged; train again")
         fake = paste_about(fake, middle, stack.shape[-2:], fill=-1.0)
@@ -109,9 +109,7 @@ def _back_within(plane: Volume, image: Volume, inside: Volume, spacing: float) -
     return np.where(share > 0.02, shown / np.maximum(share, 0.02), -1.0).astype(np.float32)
 
 
-def _both_ways(generator: nn.Module, part: Tensor, mirror: bool) -> Tensor:
-    """What the generator makes of slices; where the recipe allows it, the mean with what it makes of the mirror."""
-    if not mirror:
-        return generator(part)
+def _both_ways(generator: nn.Module, part: Tensor) -> Tensor:
+    """What the generator makes of slices: the mean with what it makes of their mirror images."""
     plain, turned = generator(torch.cat([part, part.flip(2)])).chunk(2)
     return (plain + turned.flip(2)) / 2

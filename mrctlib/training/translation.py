@@ -60,7 +60,7 @@ def paired_batch(
     i = torch.randperm(len(mr), generator=generator)[: recipe.batch]
     mr, ct = mr.take(i, device), ct.take(i, device)
     together = {"mr": mr.images, "body": mr.masks, "ct": ct.images}
-    return mirrored(together, generator, recipe.mirror)
+    return mirrored(together, generator)
 
 
 GAMES = {"cyclegan": CycleGan, "paired": Paired}

@@ -35,7 +35,14 @@ CURED = CycleRecipe(
     background=Schedule(5, 5), profile=Schedule(20, 10), noise=0.03,
 )  # fmt: skip
 WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
-WITHOUT_PROFILE = replace(CURED, profile=Schedule(0, 0), mind=Schedule(0, 0), gan=Schedule(5, 5), cycle=Schedule(5, 2))
+OFF = Schedule(0, 0)
+WITHOUT_PROFILE = replace(CURED, profile=OFF, mind=OFF, gan=Schedule(5, 5), cycle=Schedule(5, 2))
+HIDING = replace(WITHOUT_PROFILE, cycle=Schedule(20, 20), noise=0.0)
+# After a thesis of 2020 whose CycleGAN drifted back to MR: no help at all, and a strong identity.
+COPYING = replace(
+    CURED, steps=800, gan=Schedule(1, 1), cycle=Schedule(10, 10), identity=Schedule(10, 10), mind=OFF, background=OFF,
+    profile=OFF, noise=0.0, sees_depth=False,
+)  # fmt: skip
 
 
 def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -90,15 +97,22 @@ def model(what: str, recipe: Recipe, *networks: str, seeds: tuple[int, ...] = (0
     return Model(what, build, partial(learn, recipe), partial(translated, recipe), seeds)
 
 
+THREE = (0, 1, 2)
 MODELS = {
     "paired_mr_to_ct": model("a U-Net that learned from pairs", PAIRED, "to_ct"),
-    "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr"),
+    "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr", seeds=THREE),
     "gan_mr_to_ct": model("a GAN with the same helps and no way back", WITHOUT_CYCLE, "to_ct"),
     "cyclegan_without_profile": model(
         "a CycleGAN with neither profile nor MIND, whose adversary has to do it",
         WITHOUT_PROFILE,
         "to_ct",
         "to_mr",
-        seeds=(0, 1, 2),
+        seeds=THREE,
     ),
+    "without_adversary": model(
+        "the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct", seeds=THREE
+    ),
+    "gan_without_profile": model("the same without the way back", replace(WITHOUT_PROFILE, cycle=OFF), "to_ct"),
+    "cyclegan_hiding": model("a CycleGAN whose cycle must be exact, without noise", HIDING, "to_ct", "to_mr"),
+    "cyclegan_copying": model("a CycleGAN without helps, with a strong identity", COPYING, "to_ct", "to_mr"),
 }
