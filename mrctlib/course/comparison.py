@@ -65,6 +65,7 @@ _GENERATORS = {  # width and depth by tier
     "resnet": {"cpu": {"base": 8, "depth": 4}, "gpu": {"base": 24, "depth": 6}},
 }
 GENERATORS = tuple(_GENERATORS)
+WITH_RESNET = ("CycleGAN of the thesis", "CycleGAN, all helps", "supervised")  # does a ResNet copy less?
 RATES = (1 / 3, 1, 3)  # times the learning rates: which of them a method takes was tried on the watched patients
 
 
@@ -99,7 +100,7 @@ def untuned(here: Tier, generator: str, *, seed: int = 0, steps: int | None = No
 
 def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | None = None) -> dict[str, Recipe]:
     """All methods by name, at the learning rates that did best, as `benchmarks/comparison_rates.py` found: for the
-    CycleGAN of lab 8 without one of its parts, those of the whole. Only with a U-Net is it taken apart.
+    CycleGAN of lab 8 without one of its parts, those of the whole. With a ResNet, only the methods of `WITH_RESNET`.
 
     Raises:
         InputError: an unknown generator.
@@ -109,9 +110,9 @@ def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | 
         name: at_rates(recipe, float(min(tried[name], key=tried[name].get)))
         for name, recipe in untuned(here, generator, seed=seed, steps=steps).items()
     }
-    if generator == "unet":
-        found |= {name: replace(found["CycleGAN, all helps"], **part) for name, part in _WITHOUT.items()}
-    return found
+    if generator == "resnet":
+        return {name: found[name] for name in WITH_RESNET}
+    return found | {name: replace(found["CycleGAN, all helps"], **part) for name, part in _WITHOUT.items()}
 
 
 def at_rates(recipe: Recipe, times: float) -> Recipe:

@@ -74,7 +74,8 @@ class OneWay:
             real, made = self.shown(batch["ct"], batch), self.shown(fake.detach(), batch)
             judged = self.loss.discriminator(lowered(judge)(real), lowered(judge)(made))
             if recipe.slope:
-                judged = judged + losses.gradient_penalty(judge, real, made)
+                # The slope of what it says of a whole image: the sum over its patches would be far too steep.
+                judged = judged + losses.gradient_penalty(lambda image: judge(image).mean((1, 2, 3)), real, made)
             descend(self.optimisers["discriminators"], judged)
             if recipe.clip:
                 clip_weights(judge, recipe.clip)

@@ -38,11 +38,6 @@ WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
 OFF = Schedule(0, 0)
 WITHOUT_PROFILE = replace(CURED, profile=OFF, mind=OFF, gan=Schedule(5, 5), cycle=Schedule(5, 2))
 HIDING = replace(WITHOUT_PROFILE, cycle=Schedule(20, 20), noise=0.0)
-# After a thesis of 2020 whose CycleGAN drifted back to MR: no help at all, and a strong identity.
-COPYING = replace(
-    CURED, steps=800, gan=Schedule(1, 1), cycle=Schedule(10, 10), identity=Schedule(10, 10), mind=OFF, background=OFF,
-    profile=OFF, noise=0.0, sees_depth=False,
-)  # fmt: skip
 
 
 def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
@@ -109,10 +104,7 @@ MODELS = {
         "to_mr",
         seeds=THREE,
     ),
-    "without_adversary": model(
-        "the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct", seeds=THREE
-    ),
+    "without_adversary": model("the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct"),
     "gan_without_profile": model("the same without the way back", replace(WITHOUT_PROFILE, cycle=OFF), "to_ct"),
     "cyclegan_hiding": model("a CycleGAN whose cycle must be exact, without noise", HIDING, "to_ct", "to_mr"),
-    "cyclegan_copying": model("a CycleGAN without helps, with a strong identity", COPYING, "to_ct", "to_mr"),
 }

@@ -1,0 +1,84 @@
+"""The exercises of lecture 2: one step of a recurrent network, and of an LSTM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mrctlib.course.exercises.core import Exercise
+
+
+def rnn_step(x: Tensor, h: Tensor, w: Tensor, u: Tensor, b: Tensor) -> Tensor:
+    """The next state, tanh(W x + U h + b). Elman 1990.
+
+    Args:
+        x: (N, inputs), what is read now; h: (N, hidden), the last state.
+        w: (hidden, inputs); u: (hidden, hidden); b: (hidden,).
+    """
+    return torch.tanh(x @ w.T + h @ u.T + b)
+
+
+def _draw_rnn() -> tuple[Tensor, ...]:
+    return torch.randn(4, 3), torch.randn(4, 5).tanh(), torch.randn(5, 3), torch.randn(5, 5), torch.randn(5)
+
+
+Exercise(
+    "sequences.rnn_step",
+    reference=rnn_step,
+    inputs=_draw_rnn,
+    wrong=[
+        (lambda x, h, w, u, b: x @ w.T + h @ u.T + b, "The tanh is missing: without it the state may grow without bound."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w.T + b), "The last state is missing: this network remembers nothing."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w.T + h @ u.T), "The bias is missing."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w.T + h @ u + b), "U is turned: for states in rows, it is `h @ u.T`."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w.T + b) + h @ u.T, "The tanh goes around all three terms."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w.T + h + b), "The last state is added as it is: it has weights of its own, U."),
+        (lambda x, h, w, u, b: torch.sigmoid(x @ w.T + h @ u.T + b), "This is a sigmoid: the state may be negative, so take tanh."),
+        (lambda x, h, w, u, b: h + torch.tanh(x @ w.T + h @ u.T + b), "The last state is added once more: that would be a shortcut, as in a ResNet. A plain RNN has none."),
+        (lambda x, h, w, u, b: torch.tanh(x @ w + h @ u + b), "W and U are turned: for inputs in rows, it is `x @ w.T`."),
+    ],
+)  # fmt: skip
+
+
+def lstm_step(c: Tensor, forget: Tensor, write: Tensor, new: Tensor, show: Tensor) -> tuple[Tensor, Tensor]:
+    """(next state h, next cell c) from the last cell and the gates, all (N, hidden). Hochreiter and Schmidhuber 1997.
+
+    forget, write, show: gates in (0, 1); new: what could be written, in (-1, 1).
+    """
+    c = forget * c + write * new
+    return show * torch.tanh(c), c
+
+
+def _draw_lstm() -> tuple[Tensor, ...]:
+    forget, write, show = torch.rand(3, 4, 5)
+    return 2 * torch.randn(4, 5), forget, write, torch.randn(4, 5).tanh(), show
+
+
+def _cell_of(change):
+    """The step with another rule for the cell."""
+
+    def step(c: Tensor, forget: Tensor, write: Tensor, new: Tensor, show: Tensor) -> tuple[Tensor, Tensor]:
+        c = change(c, forget, write, new)
+        return show * torch.tanh(c), c
+
+    return step
+
+
+Exercise(
+    "sequences.lstm_step",
+    reference=lstm_step,
+    inputs=_draw_lstm,
+    wrong=[
+        (lambda *gates: lstm_step(*gates)[::-1], "The two have changed places: the state h first, then the cell c."),
+        (_cell_of(lambda c, f, i, g: (1 - f) * c + i * g), "The forget gate is meant the other way round: where it is 1, the cell is *kept*."),
+        (_cell_of(lambda c, f, i, g: f * c + (1 - f) * g), "What is written has a gate of its own, `write`. (One gate for both is the GRU's idea.)"),
+        (_cell_of(lambda c, f, i, g: f * c + g), "The `write` gate is missing: it says how much of what is new goes in."),
+        (_cell_of(lambda c, f, i, g: c + i * g), "The forget gate is missing: this cell keeps everything."),
+        (_cell_of(lambda c, f, i, g: (f * c + i * g).tanh()), "The cell itself is not squeezed: that is why it remembers. Only what is shown of it goes through tanh."),
+        (_cell_of(lambda c, f, i, g: f * c * i * g), "The cell is a *sum* of what is kept and what is written."),
+        (lambda c, f, i, g, o: (o * (f * c + i * g), f * c + i * g), "What is shown goes through tanh: h = show * tanh(c)."),
+        (lambda c, f, i, g, o: (torch.tanh(f * c + i * g), f * c + i * g), "The `show` gate is missing."),
+        (lambda c, f, i, g, o: (o * torch.tanh(c), f * c + i * g), "The state shows the *last* cell: use the new one."),
+        (lambda *gates: lstm_step(*gates)[0], "Return both, the state and the cell: the next step needs the cell."),
+    ],
+)  # fmt: skip
