@@ -72,6 +72,9 @@ def test_notebooks_are_complete(path):
     notebook = json.loads(path.read_text())
     assert path.stat().st_size < 2_500_000
     assert "widgets" not in notebook["metadata"]
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    if any(source.startswith("@exercise(") for source in sources):  # an open one says: Stuck? reveal("its name")
+        assert any("exercises import" in source and "reveal" in source for source in sources)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] != "code" or not source.strip():
@@ -80,9 +83,6 @@ def test_notebooks_are_complete(path):
         assert not any(o["output_type"] == "error" for o in cell["outputs"])
         if "NBVAL_CHECK_OUTPUT" in source:
             assert cell["outputs"], f"nothing to check: {source[:60]}"
-    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    if any(source.startswith("@exercise(") for source in sources):  # an open one says: Stuck? reveal("its name")
-        assert any("exercises import" in source and "reveal" in source for source in sources)
         for output in cell["outputs"]:
             if "image/png" in output.get("data", {}):
                 assert output["metadata"].get("image/png", {}).get("alt"), f"no alt text: {source[:60]}"
