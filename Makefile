@@ -35,9 +35,11 @@ demo: $(STAMP)
 	@echo
 	@echo "Look at $(OUT)/figure.png and $(OUT)/metrics.csv. To open the labs: make lab"
 
-# Every method on one cohort of phantom patients. Hours on a CPU; goes on where it stopped.
+# Every method on one cohort of phantom patients, after its learning rates were tuned there. An hour or two on a CPU; goes
+# on where it stopped.
 compare: $(STAMP)
 	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --force
+	$(BIN)/python benchmarks/comparison_rates.py $(OUT)/comparison/cohort --out $(OUT)/comparison/rates
 	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
 	@echo "To show it in lab 8: cp $(addprefix $(OUT)/comparison/,comparison.json figure.png progression.png) mrctlib/course/results/"
 

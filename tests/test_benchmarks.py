@@ -14,6 +14,7 @@ from mrctlib.phantom.head import write_cohort
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 # What each is called with, and what it must say.
 RUNS = {
+    "comparison_rates": (["heads", "--steps", "1", "--out", "rates", "--into", "rates.json"], "rates times 0.33: "),
     "gpu": (["--smoke", "--out", "card.json"], "card.json"),
     "gpu_minutes": (["tiny.ipynb"], "by calculation: no GPU has run this"),
     "grading": ([], "submissions of lab 8"),
@@ -47,6 +48,8 @@ def test_it_runs(name, tmp_path, monkeypatch, capsys):
         write_cohort(tmp_path / "heads", 1, shape=(40, 40, 30))
         (tmp_path / "mr_ct").mkdir()
         (tmp_path / "heads" / "phantom_0_000").rename(tmp_path / "mr_ct" / "1MNI01")
+    if name == "comparison_rates":
+        write_cohort(tmp_path / "heads", 10, shape=(40, 40, 24))
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), "tiny.ipynb")
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     benchmark = importlib.util.module_from_spec(spec)
