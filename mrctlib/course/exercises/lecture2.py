@@ -36,6 +36,7 @@ Exercise(
         (lambda x, h, w, u, b: torch.sigmoid(x @ w.T + h @ u.T + b), "This is a sigmoid: the state may be negative, so take tanh."),
         (lambda x, h, w, u, b: h + torch.tanh(x @ w.T + h @ u.T + b), "The last state is added once more: that would be a shortcut, as in a ResNet. A plain RNN has none."),
         (lambda x, h, w, u, b: torch.tanh(x @ w + h @ u + b), "W and U are turned: for inputs in rows, it is `x @ w.T`."),
+        (lambda x, h, w, u, b: torch.tanh(w @ x + u @ h + b), "Each recording is a *row* of x and h, not a column: W x becomes `x @ w.T`."),
     ],
 )  # fmt: skip
 
@@ -78,6 +79,7 @@ Exercise(
         (_cell_of(lambda c, f, i, g: f * c * i * g), "The cell is a *sum* of what is kept and what is written."),
         (lambda c, f, i, g, o: (o * (f * c + i * g), f * c + i * g), "What is shown goes through tanh: h = show * tanh(c)."),
         (lambda c, f, i, g, o: (torch.tanh(f * c + i * g), f * c + i * g), "The `show` gate is missing."),
+        (lambda c, f, i, g, o: lstm_step(c, f.sigmoid(), i.sigmoid(), g.tanh(), o.sigmoid()), "The gates are ready to use: they have been through sigmoid and tanh already."),
         (lambda c, f, i, g, o: (o * torch.tanh(c), f * c + i * g), "The state shows the *last* cell: use the new one."),
         (lambda *gates: lstm_step(*gates)[0], "Return both, the state and the cell: the next step needs the cell."),
     ],

@@ -50,6 +50,7 @@ Exercise(
         (lambda p, y: soft_dice((p > 0.5).float(), y), "The probabilities are cut to 0 or 1: then nothing can be learned from them, since a step has no slope."),
         (lambda p, y: soft_dice(F.one_hot(p.argmax(1), p.shape[1]).movedim(-1, 1).float(), y), "The most probable class has no slope: use the probabilities themselves."),
         (lambda p, y: 2 * (p * y).mean((0, 2, 3)) / (p + y).sum((0, 2, 3)), "A mean above and a sum below: take the same for both."),
+        (lambda p, y: (2 * (p * y).sum((0, 2, 3)) + 1) / ((p + y).sum((0, 2, 3)) + 1), "Leave out the 1 above and below (some add it against an empty class): the formula has none."),
         (lambda p, y: soft_dice(p.transpose(0, 1), y.transpose(0, 1)), "This is one number for each *image*: sum over axes 0, 2 and 3, and keep axis 1."),
     ],
 )  # fmt: skip
@@ -73,6 +74,11 @@ def _over_the_end(volumes: Tensor, beside: int) -> Tensor:
     return torch.stack([stacked.roll(-step, 0) for step in range(-beside, beside + 1)], 1)
 
 
+def _of_the_next(volumes: Tensor, beside: int) -> Tensor:
+    """Ends are repeated, but only those of the whole stack: where two patients meet, they lend each other slices."""
+    return thick_slices(volumes.flatten(0, 1)[None], beside)
+
+
 def _round(volumes: Tensor, beside: int) -> Tensor:
     return torch.stack([volumes.roll(-step, 1) for step in range(-beside, beside + 1)], 2).flatten(0, 1)
 
@@ -85,6 +91,7 @@ Exercise(
         (lambda v, beside: thick_slices(v, beside).flip(1), "From below to above: the slice before comes first."),
         (_zeros, "Beyond the ends there are zeros: repeat the first and the last slice."),
         (_over_the_end, "The neighbours of a patient's first slice belong to another patient: stay in each volume."),
+        (_of_the_next, "Where two patients meet, they lend each other slices: cut each volume by itself, and only then put all slices one behind the other."),
         (_round, "The neighbours of the first slice are the last ones: `roll` goes round. Repeat the first slice instead."),
         (lambda v, beside: thick_slices(v, 1), "Always one neighbour: take `beside` of them on either side."),
         (lambda v, beside: v.unfold(1, 2 * beside + 1, 1).movedim(-1, 2).flatten(0, 1), "The slices at the ends are left out: every slice gets an answer."),

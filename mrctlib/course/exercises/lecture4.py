@@ -63,13 +63,14 @@ Exercise(
 Question(
     "maps.temperature",
     text="A network says 90%, 6% and 4% for three diagnoses. With a temperature of 2 (the scores are halved before the softmax), "
-    "what does it say for the first, in percent?",
+    "what does it say for the first, in percent? (Softmax undoes a logarithm: as scores you may take the logarithms of these shares.)",
     answer=68.3,
     tolerance=1.0,
     unit="percent",
     explanation="Halved scores are square roots before they are made to add up to 1: .949, .245 and .2 give 68, 18 and 14%. "
     "The order stays, so the diagnosis stays; what a threshold of 80% decides does not.",
     wrong={
+        0.683: "In percent, please.",
         45: "Half of the *probability* is not what halved scores give: and the three must add up to 100%.",
         90: "It does change: only the order of the three stays.",
         94.9: "That is the square root of .9. The other two grow as well, and together they must give 100%.",

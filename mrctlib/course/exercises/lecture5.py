@@ -27,6 +27,7 @@ Exercise(
         (lambda p, q: np.log(p / q), "This is the *score*, before the sigmoid: put it through 1 / (1 + exp(-s))."),
         (lambda p, q: p - q, "The derivative is p / D - q / (1 - D): put it to zero and solve for D."),
         (lambda p, q: 0.5 * np.ones_like(p), "One half is right only where p = q."),
+        (lambda p, q: p / (p - q), "Mind the sign: p / D = q / (1 - D) gives p (1 - D) = q D."),
         (lambda p, q: p / (1 + q), "Both densities count: p / (p + q)."),
     ],
 )  # fmt: skip
@@ -59,6 +60,10 @@ Exercise(
         (lambda x, y, rate: (x + rate * (y + rate * x), y - rate * (x - rate * y)), "The signs are turned: x goes *down* its slope y, y goes *up* its slope x."),
         (lambda x, y, rate: (x - rate * (y + rate * x), y + rate * x), "Both look ahead: y, too, takes the slope that is found there, the x ahead."),
         (lambda x, y, rate: (x - rate * (x - rate * y), y + rate * (y + rate * x)), "Each took its own place for its slope: that of x y in x is y, and in y it is x."),
+        (lambda x, y, rate: (x - rate * (y + rate * x), y - rate * (x - rate * y)), "x y is what y wants *large*: y goes up its slope, with a plus."),
+        (lambda x, y, rate: (extra_gradient(x, y, rate)[0], y + rate * extra_gradient(x, y, rate)[0]), "Here x was overwritten before y took its step: both steps use the places found *ahead*."),
+        (lambda x, y, rate: extra_gradient(x, y, rate)[::-1], "The two have changed places: x first."),
+        (lambda x, y, rate: (x - rate * (y + rate * (x - rate * y)), y + rate * (x - rate * y)), "The look ahead was taken in turns: y, too, looks ahead from where x *is*."),
         (lambda x, y, rate: tuple(np.add(_simultaneous(x, y, rate), (x, y)) / 2), "This goes half a step: no average, but the slopes of the place ahead."),
     ],
 )  # fmt: skip

@@ -73,6 +73,12 @@ def _undivided(right: int, asked: int, z: float) -> tuple[float, float]:
     return low * (1 + z**2 / asked), high * (1 + z**2 / asked)
 
 
+def _roots(a: float, b: float, c: float) -> tuple[float, float]:
+    """Of the quadratic a p² + b p + c, the smaller one first."""
+    middle, half = -b / (2 * a), math.sqrt(max(0.0, b * b - 4 * a * c)) / (2 * a)
+    return middle - half, middle + half
+
+
 def _about_the_share(right: int, asked: int, z: float) -> tuple[float, float]:
     low, high = wilson(right, asked, z)
     half = (high - low) / 2
@@ -89,6 +95,8 @@ Exercise(
         (_undivided, "Both ends are divided by 1 + z² / n."),
         (_about_the_share, "The middle is not the share itself: it lies a little nearer to one half, (share + z² / 2n) / (1 + z² / n)."),
         (lambda r, n, z: wilson(n - r, n, z), "This is the interval of the *wrong* answers."),
+        (lambda r, n, z: _roots(1, -(2 * r / n + z**2 / n), (r / n) ** 2), "The p² on the right hand side was forgotten: its factor is 1 + z² / n, not 1."),
+        (lambda r, n, z: wilson(r, n, math.sqrt(z)), "Squared, the right hand side has z², not z."),
         (lambda r, n, z: wilson(r, n, 1.96**2), "z enters as it is in the half width; only in z² / n is it squared."),
         (lambda r, n, z: (wilson(r, n, z)[1] - wilson(r, n, z)[0]) / 2, "Two ends are asked for: middle minus half, and middle plus half."),
         (lambda r, n, z: tuple(100 * end for end in wilson(r, n, z)), "A share from 0 to 1, no percents."),

@@ -105,6 +105,8 @@ MODELS = {
         seeds=THREE,
     ),
     "without_adversary": model("the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct"),
-    "gan_without_profile": model("the same without the way back", replace(WITHOUT_PROFILE, cycle=OFF), "to_ct"),
+    "gan_without_profile": model(
+        "the same without the way back", replace(WITHOUT_PROFILE, cycle=OFF), "to_ct", seeds=THREE
+    ),
     "cyclegan_hiding": model("a CycleGAN whose cycle must be exact, without noise", HIDING, "to_ct", "to_mr"),
 }
