@@ -126,7 +126,7 @@ x = torch.tensor([0.0, 0.5, 1.0])
     "expected, given, said",
     [
         (x, 0.5, "Your answer is a number, expected a tensor"),
-        (0.5, torch.tensor(0.5), "Your answer is a tensor, expected a number"),
+        (0.5, torch.tensor([0.5]), "Your answer is a tensor, expected a number"),
         (0.5, "0.5", "Your answer is a string, expected a number"),
         (x, x.numpy(), "Your answer is an array, expected a tensor"),
         (x, x[:, None], "Your answer has shape (3, 1), expected (3,)"),
@@ -162,6 +162,9 @@ def test_the_first_difference_is_said_with_numbers(expected, given, said):
         (x, x + 1e-7),
         (1.0, 1),
         (np.float64(0.5), 0.5),
+        (0.5, torch.tensor(0.5)),
+        (0.5, np.float32(0.5)),
+        (3, torch.tensor(3)),
         (x.numpy()[::-1], x.numpy()[::-1].copy()),
         ((x, 1), [x, 1]),
         (torch.tensor([-torch.inf, torch.nan]), torch.tensor([-torch.inf, torch.nan])),

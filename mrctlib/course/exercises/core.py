@@ -384,6 +384,7 @@ def _compare(yours: _Outcome, expected: _Outcome, tolerance: float) -> str | Non
         return None if yours.error == expected.error else f"{yours.place} raises {yours.error}."
     if yours.answer is None and expected.answer is not None:
         return "It returns None: is a `return` missing?"
+    yours = yours._replace(answer=_numbers(yours.answer, expected.answer))
     if found := _difference(yours.answer, expected.answer, tolerance):
         return f"{found}."
     for (path, mine), (_, theirs) in zip(_tensors(yours.answer), _tensors(expected.answer), strict=True):
@@ -406,6 +407,18 @@ def _compare(yours: _Outcome, expected: _Outcome, tolerance: float) -> str | Non
 
 
 _NUMBER = (int, float, np.number)
+
+
+def _numbers(yours: Any, expected: Any) -> Any:
+    """The answer, with a tensor or array of no axes as the number that it holds, where a number is asked for."""
+    if isinstance(yours, tuple | list) and isinstance(expected, tuple | list) and len(yours) == len(expected):
+        return type(yours)(map(_numbers, yours, expected)) if type(yours) in (tuple, list) else yours
+    single = (
+        isinstance(yours, torch.Tensor | np.ndarray) and not yours.ndim and not getattr(yours, "requires_grad", False)
+    )
+    return yours.item() if single and isinstance(expected, _NUMBER) else yours
+
+
 _KINDS = [
     (torch.Tensor, "a tensor"),
     (np.ndarray, "an array"),

@@ -22,11 +22,16 @@ def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
+def _one_pixel_over() -> tuple[int, int, int, int]:
+    """Always one pixel left over by the stride, so that rounding shows, and always some padding."""
+    kernel, stride, padding = 2 * _whole(2, 3) + 1, _whole(2, 3), _whole(1, 2)
+    return stride * _whole(8, 20) + 1 + kernel - 2 * padding, kernel, stride, padding
+
+
 Exercise(
     "architectures.output_size",
     reference=output_size,
-    # Always one pixel left over by the stride, so that rounding shows, and always some padding.
-    inputs=lambda: (2 * _whole(10, 30), 2 * _whole(2, 3) + 1, 2, _whole(1, 2)),
+    inputs=_one_pixel_over,
     wrong=[
         (lambda n, k, s, p: (n + p - k) // s + 1, "Padding is added on both sides: count it twice."),
         (lambda n, k, s, p: (n + 2 * p - k) // s, "The first place of the kernel counts too: one more than the steps."),
@@ -397,11 +402,11 @@ def _some_pixels() -> int:
 
 
 def _moved() -> tuple[Tensor, int, int]:
-    down = _some_pixels()
-    right = _some_pixels()
+    """Down and right by different lengths; in two of three draws one of them is 0, where `[:-0]` is empty."""
+    down, right, still = _some_pixels(), _some_pixels(), _whole(0, 2)
     while abs(right) == abs(down):
         right = _some_pixels()
-    return torch.rand(1, 7, 9) + 0.1, down, right
+    return torch.rand(1, 7, 9) + 0.1, 0 if still == 1 else down, 0 if still == 2 else right
 
 
 Exercise(

@@ -247,9 +247,18 @@ def _gaps(probabilities: Tensor, classes: Tensor, bins: int) -> list[tuple[float
     ]
 
 
+def _sure_ones_apart(probabilities: Tensor, classes: Tensor, bins: int) -> float:
+    which = (probabilities * bins).long()
+    gaps = [
+        (float((which == b).float().mean()), float((probabilities - classes)[which == b].mean()))
+        for b in which.unique()
+    ]
+    return sum(share * abs(gap) for share, gap in gaps)
+
+
 def _uneven() -> tuple[Tensor, Tensor, int]:
     """Probabilities that crowd at the low end, classes that are not what they promise, in both directions."""
-    probabilities = torch.cat([0.3 * torch.rand(12), 0.6 + 0.4 * torch.rand(6)])
+    probabilities = torch.cat([0.3 * torch.rand(12), 0.6 + 0.4 * torch.rand(5), torch.ones(1)])  # one is quite sure
     return probabilities, (torch.rand(18) < 0.35).long(), 5
 
 
@@ -263,6 +272,7 @@ Exercise(
         (lambda p, c, bins: sum(n * g**2 for n, g in _gaps(p, c, bins)), "Absolute gaps, not squared ones."),
         (lambda p, c, bins: max(abs(g) for _, g in _gaps(p, c, bins)), "This is the largest gap; the expected error is their weighted mean."),
         (lambda p, c, bins: sum(abs(g) for _, g in _gaps(p, c, bins)), "Weight each gap by the share of the patches in its bin."),
+        (_sure_ones_apart, "A probability of exactly 1 has a bin of its own here: it belongs to the last one."),
         (lambda p, c, bins: float((p - c).abs().mean()), "The gap is that of the means in each bin, not of single patches."),
     ],
 )  # fmt: skip

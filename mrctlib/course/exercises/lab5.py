@@ -213,7 +213,6 @@ Exercise(
     wrong=[
         (lambda asked, seen: float((asked != seen).float().mean()), "That is the share of mistakes."),
         (lambda asked, seen: float((asked == seen).sum()), "That is how many: divide by the number of images."),
-        (lambda asked, seen: (asked == seen).float().mean(), "Right, but still a tensor: `float(...)`."),
         (lambda asked, seen: float((asked - seen).abs().float().mean()), "Classes are names: a 3 taken for an 8 is no worse than one taken for a 4. Count what agrees."),
         (lambda asked, seen: float((asked.bincount(minlength=10) == seen.bincount(minlength=10)).float().mean()), "That compares how often each class occurs. Compare image by image."),
     ],

@@ -48,7 +48,10 @@ def _dice_of(labels: Tensor, predicted: Tensor, index: int) -> Tensor:
 
 
 def mean_dice(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Mean over the classes 1, 2, ... classes - 1 of 2 |A and B| / (|A| + |B|); two label maps of one shape."""
+    """Mean over the classes 1, 2, ... classes - 1 of 2 |A and B| / (|A| + |B|); two label maps of one shape.
+
+    Each class is in at least one of the two.
+    """
     return torch.stack([_dice_of(labels, predicted, index) for index in range(1, classes)]).mean()
 
 
@@ -231,7 +234,7 @@ Exercise(
 
 
 def border_mm(labels: Tensor, pixel_mm: float) -> Tensor:
-    """Length in mm of all borders between classes, (N,): neighbours that differ, times the side of a pixel (N, H, W)."""
+    """Length in mm of all borders between classes, (N,): neighbours that differ, times the side of a pixel; labels (N, H, W)."""
     down = (labels[:, 1:] != labels[:, :-1]).sum((1, 2))
     right = (labels[:, :, 1:] != labels[:, :, :-1]).sum((1, 2))
     return (down + right) * pixel_mm
