@@ -41,7 +41,7 @@ compare: $(STAMP)
 	$(BIN)/mrct phantom $(OUT)/comparison/cohort --cases 40 --seed $(SEED) --shape tier --force
 	$(BIN)/python benchmarks/comparison_rates.py $(OUT)/comparison/cohort --out $(OUT)/comparison/rates
 	$(BIN)/mrct compare $(OUT)/comparison/cohort --out $(OUT)/comparison
-	@echo "To show it in lab 8: cp $(addprefix $(OUT)/comparison/,comparison.json figure.png progression.png) mrctlib/course/results/"
+	@echo "To show it in lab 8: cp $(addprefix $(OUT)/comparison/,comparison.json figure.png parts.png progression.png) mrctlib/course/results/"
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs/08_mr_to_ct_cyclegan.ipynb

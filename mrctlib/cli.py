@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(_compare, "compare patients --out comparison")
     add("folder", **cohort)
-    add("--out", required=True, metavar="OUT", help="folder for the runs, comparison.json and three figures")
+    add("--out", required=True, metavar="OUT", help="folder for the runs, comparison.json and four figures")
     generator_help = "of all methods (default: each in turn)"
     add("--generator", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES, help=generator_help)
     add("--seeds", type=_count, default=3, metavar="N", help="run each with seeds 0 to N - 1 (default: 3)")

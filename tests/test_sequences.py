@@ -11,8 +11,8 @@ NOTEBOOK = "lectures/02_sequences.ipynb"
 CausalConvolution, DilatedReader, dilated_reach, layers_to_reach = defined_in(
     NOTEBOOK, "CausalConvolution", "DilatedReader", "dilated_reach", "layers_to_reach"
 )
-LstmCell, RnnCell, SequenceClassifier, lstm_reader, taught = defined_in(
-    NOTEBOOK, "LstmCell", "RnnCell", "SequenceClassifier", "lstm_reader", "taught"
+_, _, LstmCell, RnnCell, SequenceClassifier, lstm_reader, taught = defined_in(
+    NOTEBOOK, "rnn_step", "lstm_step", "LstmCell", "RnnCell", "SequenceClassifier", "lstm_reader", "taught"
 )
 READERS = {
     "rnn": lambda: nn.RNN(3, 5, batch_first=True),

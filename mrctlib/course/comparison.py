@@ -55,6 +55,7 @@ OFF = Schedule(0, 0)
 # As the thesis set its CycleGAN up: gan + 10 cycle + identity, and nothing that tells it what a CT is like.
 _THESIS = {"gan": Schedule(1, 1), "cycle": Schedule(10, 10), "identity": Schedule(1, 1), "noise": 0.0}
 _THESIS |= {"mind": OFF, "background": OFF, "profile": OFF, "sees_depth": False}
+_WHOLE = "CycleGAN, all helps"
 # The CycleGAN of lab 8 without one of its parts.
 _WITHOUT = {
     "no adversary": {"gan": OFF}, "no way back": {"cycle": OFF}, "no MIND": {"mind": OFF},
@@ -92,7 +93,7 @@ def untuned(here: Tier, generator: str, *, seed: int = 0, steps: int | None = No
         "WGAN, clipped": OneWayRecipe(**wasserstein, clip=0.01),
         "WGAN-GP": OneWayRecipe(**wasserstein, slope=True),
         "CycleGAN of the thesis": replace(full, **_THESIS),
-        "CycleGAN, all helps": full,
+        _WHOLE: full,
         "pix2pix": OneWayRecipe(**common, l1=100.0),  # Isola et al. 2017
         "supervised": paired,
     }
@@ -112,7 +113,7 @@ def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | 
     }
     if generator == "resnet":
         return {name: found[name] for name in WITH_RESNET}
-    return found | {name: replace(found["CycleGAN, all helps"], **part) for name, part in _WITHOUT.items()}
+    return found | {name: replace(found[_WHOLE], **part) for name, part in _WITHOUT.items()}
 
 
 def at_rates(recipe: Recipe, times: float) -> Recipe:
@@ -308,7 +309,7 @@ def summary(rows: Sequence[dict]) -> list[dict]:
 
 
 def report(cohort: Path, out: Path, rows: Sequence[dict], about: dict) -> str:
-    """Write comparison.json and three figures (of the first generator) into `out`; returns the table in words."""
+    """Write comparison.json and four figures (of the first generator) into `out`; returns the table in words."""
     with whole_file(out / COMPARISON_FILE, force=True) as part:
         part.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     figures = _figures(cohort, out, [row for row in rows if row["generator"] == rows[0]["generator"]])
@@ -334,7 +335,8 @@ def _figures(folder: Path, out: Path, rows: list[dict]) -> dict[str, Figure]:
     first, last = (slices.images[_shown(slices), 0].numpy() for slices in ends)
     looks = {name: sorted(runs[name].glob("look_*.npy"))[::3] for name in runs if name not in _WITHOUT}
     return {
-        "figure.png": side_by_side(mr, ct, made, body),
+        "figure.png": side_by_side(mr, ct, {name: made[name] for name in made if name not in _WITHOUT}, body),
+        "parts.png": side_by_side(mr, ct, {name: made[name] for name in made if name in (_WHOLE, *_WITHOUT)}, body),
         "progression.png": plots.slices_in_rows(
             {name: [first, *map(np.load, paths), last] for name, paths in looks.items()}, width=1.3
         ),
@@ -365,13 +367,16 @@ def progression(rows: Sequence[Mapping]) -> Figure:
     """How the runs of a comparison went, a line for each seed: the error in slices of other patients and the
     correlation with the MR, over the steps."""
     figure, axes = plots.new_figure(1, 2, width=6.2, height=5.2)
-    colours = dict(zip(dict.fromkeys(row["method"] for row in rows), plots.COLOURS, strict=False))
+    colours = dict(
+        zip(json.loads(stored("rates.json"))["errors"], plots.COLOURS, strict=False)
+    )  # the same in all figures
     for row in rows:
         steps, label = [look["step"] for look in row["progress"]], None if row["seed"] else row["method"]
         for axis, key in zip(axes[0], ("mae_hu", "mr_correlation"), strict=True):
             axis.plot(steps, [look[key] for look in row["progress"]], color=colours[row["method"]], label=label)
     axes[0, 0].set(xlabel="step", ylabel="mean absolute error (HU)", yscale="log")
-    ticks = [50, 75, 100, 150, 200, 300, 500, 800]
+    low, high = axes[0, 0].get_ylim()
+    ticks = [tick for tick in (50, 75, 100, 150, 200, 300, 500, 800) if low < tick < high]
     axes[0, 0].set_yticks(ticks, map(str, ticks))
     axes[0, 0].minorticks_off()
     axes[0, 1].set(xlabel="step", ylabel="correlation with the MR")
