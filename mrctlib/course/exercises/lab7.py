@@ -205,6 +205,11 @@ def depth_error(ct_density: np.ndarray, sct_density: np.ndarray, step: float) ->
     return float((sct_density - ct_density).sum() * step)
 
 
+def _trapezium(ct_density: np.ndarray, sct_density: np.ndarray, step: float) -> float:
+    more = sct_density - ct_density
+    return float((more.sum() - (more[0] + more[-1]) / 2) * step)
+
+
 def _ray() -> tuple[np.ndarray, np.ndarray, float]:
     return np.random.rand(12), np.random.rand(12) + 0.3, 3.2
 
@@ -219,6 +224,7 @@ Exercise(
         (lambda ct_density, sct_density, step: float((sct_density - ct_density).sum()), "This counts voxels: each is `step` mm long."),
         (lambda ct_density, sct_density, step: float((sct_density - ct_density).mean() * step), "The sum along the ray, not the mean."),
         (lambda ct_density, sct_density, step: (sct_density - ct_density) * step, "Add up along the ray: one number."),
+        (_trapezium, "These are voxels, each `step` mm long, so the first and the last count in full. (The trapezium rule is for points: there the line would end in the middles of these two.)"),
     ],
 )  # fmt: skip
 
