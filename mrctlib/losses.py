@@ -150,3 +150,6 @@ class Schedule:
     def at(self, done: float) -> float:
         """The weight when a share `done` (0 to 1) of the training is over."""
         return self.start + (self.end - self.start) * min(1.0, done / self.until)
+
+
+OFF = Schedule(0, 0)

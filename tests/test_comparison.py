@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from mrctlib import cli
 from mrctlib.course import comparison
-from mrctlib.course.comparison import GENERATORS, compare, drifted, methods, run, shine_through, summary
+from mrctlib.course.comparison import GENERATORS, compare, drifted, methods, run, summary
 from mrctlib.phantom.head import write_cohort
 from mrctlib.runtime import InputError, tier
 
@@ -69,18 +69,6 @@ def test_rates_are_those_that_did_best_on_the_watched_patients(cpu, monkeypatch)
         assert tuned[name].rate == times * recipe.rate, name
     assert tuned["GAN"].discriminator_rate == 0.5 * names["GAN"].discriminator_rate
     assert tuned["no MIND"].rate == tuned["CycleGAN, all helps"].rate
-
-
-def test_what_shines_through_is_what_follows_the_mr_in_the_brain():
-    body = np.ones((40, 40, 40), bool)
-    body[[0, -1]] = body[:, [0, -1]] = body[:, :, [0, -1]] = False
-    mr = np.random.default_rng(0).normal(500, 50, body.shape)
-    ct = np.full(body.shape, 30.0)
-    ct[20, 20] = 900  # bone counts for nothing
-    copy = 30 + 0.4 * (mr - 500)
-    assert shine_through(mr, ct, ct, body, (2, 2, 2)) == pytest.approx(0, abs=1e-9)
-    assert shine_through(mr, copy, ct, body, (2, 2, 2)) == pytest.approx(20, rel=0.05)
-    assert shine_through(mr, -copy, ct, body, (2, 2, 2)) == pytest.approx(-20, rel=0.05)
 
 
 def test_unknown_generator(cpu):

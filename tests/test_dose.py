@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from mrctlib import metrics
 from mrctlib.course import dose
-from mrctlib.course.comparison import dose_off
+from mrctlib.course.synthetic import dose_off
 from mrctlib.phantom.geometry import FIELD_OF_VIEW_MM
 from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import InputError

@@ -21,17 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy import ndimage
 from torch import nn
 
 from mrctlib import metrics, plots
-from mrctlib.course import dose
 from mrctlib.course.one_way import OneWay, OneWayRecipe
-from mrctlib.course.shelf.translation import error_by_tissue
+from mrctlib.course.synthetic import by_tissue, dose_off, shine_through
 from mrctlib.data.cohorts import Case, find_cases, split_cases
 from mrctlib.data.slices import SliceSet, slice_set
 from mrctlib.data.volumes import HU_HALF_WIDTH, Volume, read_volume, write_volume
-from mrctlib.losses import Schedule
+from mrctlib.losses import OFF, Schedule
 from mrctlib.runtime import InputError, Tier, peak_memory_mb, tier, whole_file
 from mrctlib.training.recipe import AdversarialRecipe, Recipe, cohort_slices, recipe_for
 from mrctlib.training.supervised import predict
@@ -42,8 +40,6 @@ SHARES = (78, 11, 11)
 """Patients to train on, to watch during the training, and to test at the end, in percent: those of the thesis."""
 
 LOOKS = 10  # how often a training is watched
-DRIFTS = 1.1  # a training that ends with so many times its best error has drifted
-BRAIN_MM = 25.0  # below the skin: what lies deeper and is neither air nor bone is mostly brain
 COMPARISON_FILE = "comparison.json"
 ROW, SYNTHETIC = "row.json", "sct"  # in the folder of each run
 AVERAGED = (
@@ -51,7 +47,6 @@ AVERAGED = (
     "dose_off_percent", "parameters", "peak_memory_mb",
 )  # fmt: skip
 
-OFF = Schedule(0, 0)
 # As the thesis set its CycleGAN up: gan + 10 cycle + identity, and nothing that tells it what a CT is like.
 _THESIS = {"gan": Schedule(1, 1), "cycle": Schedule(10, 10), "identity": Schedule(1, 1), "noise": 0.0}
 _THESIS |= {"mind": OFF, "background": OFF, "profile": OFF, "sees_depth": False}
@@ -66,7 +61,7 @@ _GENERATORS = {  # width and depth by tier
     "resnet": {"cpu": {"base": 8, "depth": 4}, "gpu": {"base": 24, "depth": 6}},
 }
 GENERATORS = tuple(_GENERATORS)
-WITH_RESNET = ("CycleGAN of the thesis", "CycleGAN, all helps", "supervised")  # does a ResNet copy less?
+WITH_RESNET = ("CycleGAN of the thesis", _WHOLE, "supervised")  # does a ResNet copy less?
 RATES = (1 / 3, 1, 3)  # times the learning rates: which of them a method takes was tried on the watched patients
 
 
@@ -106,7 +101,7 @@ def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | 
     Raises:
         InputError: an unknown generator.
     """
-    tried = json.loads(stored("rates.json"))["errors"]
+    tried = tried_rates()
     found = {
         name: at_rates(recipe, float(min(tried[name], key=tried[name].get)))
         for name, recipe in untuned(here, generator, seed=seed, steps=steps).items()
@@ -114,6 +109,11 @@ def methods(here: Tier, generator: str = "unet", *, seed: int = 0, steps: int | 
     if generator == "resnet":
         return {name: found[name] for name in WITH_RESNET}
     return found | {name: replace(found[_WHOLE], **part) for name, part in _WITHOUT.items()}
+
+
+def tried_rates() -> dict[str, dict[str, float]]:
+    """For each method the error in the watched patients, by what its learning rates were multiplied with."""
+    return json.loads(stored("rates.json"))["errors"]
 
 
 def at_rates(recipe: Recipe, times: float) -> Recipe:
@@ -125,31 +125,12 @@ def at_rates(recipe: Recipe, times: float) -> Recipe:
 # ---------------------------------------------------------------------------------------------------- one run
 
 
-def dose_off(ct: np.ndarray, sct: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> float:
-    """By how many percent the mean dose in a ball in the middle of the head is off, without its sign, for the beams
-    that `dose.dose_difference` takes if not told otherwise."""
-    target = dose.central_target(mask, spacing)
-    return abs(float(dose.dose_difference(ct, sct, mask, target, spacing)[target > 0].mean()))
-
-
-def shine_through(
-    mr: np.ndarray, image: np.ndarray, ct: np.ndarray, body: np.ndarray, spacing: Sequence[float]
-) -> float:
-    """By how many HU an image rises in the brain where the MR is one standard deviation brighter.
-
-    The brain is what lies deep below the skin and has -50 to 100 HU on the CT. Of the CT itself it says how much of
-    the MR a right answer shows.
-    """
-    brain = (ndimage.distance_transform_edt(body, sampling=spacing) > BRAIN_MM) & (ct > -50) & (ct < 100)
-    return float(np.cov(mr[brain], image[brain])[0, 1] / mr[brain].std())
-
-
 def run(cohort: Path, out: Path, name: str, generator: str, seed: int, steps: int | None) -> dict:
     """Train and test one method: its row, which is also left in `out`. Goes on from checkpoints that lie there.
 
-    The row holds means over the test patients, what the training cost (the memory is that of the process, not of a
-    GPU), and `progress`: at every look the step, the MAE in HU in the slices of the watched patients, and the
-    correlation of the synthetic CT with its MR.
+    The row holds means over the test patients (who have some of the tissue), what the training cost (the memory is that
+    of the process, not of a GPU), and `progress`: at every look the step, the MAE in HU in the slices of the watched
+    patients, and the correlation of the synthetic CT with its MR.
     """
     recipe = methods(tier(), generator, seed=seed, steps=steps)[name]
     training_cases, watched_cases, test_cases = split_cases(find_cases(cohort), SHARES)
@@ -157,7 +138,7 @@ def run(cohort: Path, out: Path, name: str, generator: str, seed: int, steps: in
     scores = [_test(case, training, out) for case in test_cases]
     players = training.game.generators, training.game.discriminators
     row = {"method": name, "generator": generator, "seed": seed} | _asked(recipe, test_cases, cohort_digest(cohort))
-    row |= {key: float(np.mean([score[key] for score in scores])) for key in scores[0]} | {
+    row |= {key: float(np.nanmean([score[key] for score in scores])) for key in scores[0]} | {
         "seconds": training.seconds,
         "parameters": sum(p.numel() for network in players for p in network.parameters()),
         "peak_memory_mb": round(peak_memory_mb()),
@@ -200,7 +181,7 @@ def _test(case: Case, training: TranslationTraining, out: Path) -> dict[str, flo
         key: shine_through(mr.data, image.data, ct.data, body, mr.spacing)
         for key, image in {"shine_hu": sct, "shine_real_hu": ct}.items()
     }
-    found = metrics.evaluate(ct.data, sct.data, body) | error_by_tissue(ct.data, sct.data, body) | shine
+    found = metrics.evaluate(ct.data, sct.data, body) | by_tissue(ct.data, sct.data, body) | shine
     return found | {"dose_off_percent": dose_off(ct.data, sct.data, body, mr.spacing)}
 
 
@@ -367,9 +348,7 @@ def progression(rows: Sequence[Mapping]) -> Figure:
     """How the runs of a comparison went, a line for each seed: the error in slices of other patients and the
     correlation with the MR, over the steps."""
     figure, axes = plots.new_figure(1, 2, width=6.2, height=5.2)
-    colours = dict(
-        zip(json.loads(stored("rates.json"))["errors"], plots.COLOURS, strict=False)
-    )  # the same in all figures
+    colours = dict(zip(tried_rates(), plots.COLOURS, strict=False))  # a method has the same in all figures
     for row in rows:
         steps, label = [look["step"] for look in row["progress"]], None if row["seed"] else row["method"]
         for axis, key in zip(axes[0], ("mae_hu", "mr_correlation"), strict=True):

@@ -12,7 +12,7 @@ from torch import nn
 from mrctlib.data.cohorts import Case, unpaired_halves
 from mrctlib.data.plausible import describe
 from mrctlib.data.slices import SliceSet, slice_set
-from mrctlib.losses import Schedule
+from mrctlib.losses import OFF, Schedule
 from mrctlib.models.translation import ResnetGenerator, UnetGenerator
 from mrctlib.runtime import InputError, Tier
 from mrctlib.training.checkpoints import CHECKPOINT
@@ -86,9 +86,9 @@ class CycleRecipe(AdversarialRecipe):
     gan: Schedule = Schedule(1, 1)
     cycle: Schedule = Schedule(10, 10)
     identity: Schedule = Schedule(5, 5)
-    mind: Schedule = Schedule(0, 0)
-    background: Schedule = Schedule(0, 0)
-    profile: Schedule = Schedule(0, 0)
+    mind: Schedule = OFF
+    background: Schedule = OFF
+    profile: Schedule = OFF
     noise: float = 0.0
     pool: int = 50
 
@@ -108,7 +108,7 @@ _LARGER = {
 }  # fmt: skip
 # The unpaired game gets all the help that needs no pairs.
 _HELPED = {
-    "sees_depth": True, "gan": Schedule(1, 0.2), "cycle": Schedule(5, 5), "identity": Schedule(0, 0),
+    "sees_depth": True, "gan": Schedule(1, 0.2), "cycle": Schedule(5, 5), "identity": OFF,
     "mind": Schedule(4, 4), "background": Schedule(5, 5), "profile": Schedule(20, 10), "noise": 0.03,
 }  # fmt: skip
 _CYCLEGAN = {

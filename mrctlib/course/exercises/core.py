@@ -412,7 +412,7 @@ _NUMBER = (int, float, np.number)
 def _numbers(yours: Any, expected: Any) -> Any:
     """The answer, with a tensor or array of no axes as the number that it holds, where a number is asked for."""
     if isinstance(yours, tuple | list) and isinstance(expected, tuple | list) and len(yours) == len(expected):
-        return type(yours)(map(_numbers, yours, expected)) if type(yours) in (tuple, list) else yours
+        return list(map(_numbers, yours, expected))
     single = (
         isinstance(yours, torch.Tensor | np.ndarray) and not yours.ndim and not getattr(yours, "requires_grad", False)
     )

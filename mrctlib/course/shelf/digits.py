@@ -17,7 +17,7 @@ from mrctlib.course.exercises.lab3 import MultiLayerDiscriminator, MultiLayerGen
 from mrctlib.course.exercises.lab5 import control, one_hot, slant
 from mrctlib.course.fidelity import class_shares, density_and_coverage, frechet_distance
 from mrctlib.course.judge import RECIPE, DigitJudge
-from mrctlib.course.models import Model, Networks, load
+from mrctlib.course.models import THREE, Model, Networks, load
 from mrctlib.course.networks.conditional import ConditionalGenerator
 from mrctlib.course.networks.gan import Generator
 from mrctlib.course.shelf.game import game, steady_discriminator, steady_projection
@@ -205,7 +205,6 @@ def against_real(images: Tensor, known: Networks) -> dict[str, float]:
     }  # fmt: skip
 
 
-THREE = (0, 1, 2)
 MODELS = {
     "digit_judge": Model(
         "a classifier of digits, and what it sees in real ones",

@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from mrctlib import metrics
-from mrctlib.course.models import Model, Networks
+from mrctlib.course.models import THREE, Model, Networks
+from mrctlib.course.synthetic import by_tissue
 from mrctlib.data.cohorts import find_cases, real_pair
 from mrctlib.data.volumes import Volume
-from mrctlib.losses import Schedule
+from mrctlib.losses import OFF, Schedule
 from mrctlib.phantom.head import Patient, draw_patient, write_cohort
 from mrctlib.phantom.imaging import Variation
 from mrctlib.runtime import digest, tier
@@ -31,11 +32,10 @@ _SIZES = {
 PAIRED = Recipe(**_SIZES, model="paired", base=16, rate=1e-3, steps=2000)
 CURED = CycleRecipe(
     **_SIZES, base=8, rate=2e-3, steps=2800, discriminator_base=12, discriminator_rate=7e-4, sees_depth=True,
-    gan=Schedule(1, 0.2), cycle=Schedule(5, 5), identity=Schedule(0, 0), mind=Schedule(4, 4),
+    gan=Schedule(1, 0.2), cycle=Schedule(5, 5), identity=OFF, mind=Schedule(4, 4),
     background=Schedule(5, 5), profile=Schedule(20, 10), noise=0.03,
 )  # fmt: skip
-WITHOUT_CYCLE = replace(CURED, cycle=Schedule(0, 0))
-OFF = Schedule(0, 0)
+WITHOUT_CYCLE = replace(CURED, cycle=OFF)
 WITHOUT_PROFILE = replace(CURED, profile=OFF, mind=OFF, gan=Schedule(5, 5), cycle=Schedule(5, 2))
 HIDING = replace(WITHOUT_PROFILE, cycle=Schedule(20, 20), noise=0.0)
 
@@ -65,19 +65,12 @@ def pair_of(patient: Patient) -> tuple[Volume, Volume, np.ndarray]:
     return *(Volume(image, patient.space.affine) for image in images), patient.body
 
 
-def error_by_tissue(ct: np.ndarray, sct: np.ndarray, body: np.ndarray) -> dict[str, float]:
-    """Mean absolute error in HU where the true CT is air (below -300 HU), soft tissue or bone (above 300 HU), and in
-    all of the body; and the overlap of the bone."""
-    parts = {"air": ct < -metrics.BONE, "soft_tissue": np.abs(ct) <= metrics.BONE, "bone": ct > metrics.BONE}
-    found = {"mae_hu": metrics.mae(ct, sct, body), "bone_dice": metrics.bone_dice(ct, sct, body)}
-    return found | {f"mae_{name}_hu": metrics.mae(ct, sct, body & part) for name, part in parts.items()}
-
-
 def translated(recipe: Recipe, networks: Networks, seed: int) -> dict[str, float]:
     """Errors in unseen phantom heads, means over these; and in the real pair, where it is here."""
 
     def errors(mr: Volume, ct: Volume, body: np.ndarray) -> dict[str, float]:
-        return error_by_tissue(ct.data, synthesize(networks["to_ct"], mr, body, recipe).data, body)
+        pair = ct.data, synthesize(networks["to_ct"], mr, body, recipe).data, body
+        return {"mae_hu": metrics.mae(*pair), "bone_dice": metrics.bone_dice(*pair)} | by_tissue(*pair)
 
     rows = [errors(*pair_of(stranger(seed, case))) for case in range(UNSEEN)]
     found = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -92,7 +85,6 @@ def model(what: str, recipe: Recipe, *networks: str, seeds: tuple[int, ...] = (0
     return Model(what, build, partial(learn, recipe), partial(translated, recipe), seeds)
 
 
-THREE = (0, 1, 2)
 MODELS = {
     "paired_mr_to_ct": model("a U-Net that learned from pairs", PAIRED, "to_ct"),
     "cyclegan_mr_to_ct": model("a CycleGAN with all helps that need no pairs", CURED, "to_ct", "to_mr", seeds=THREE),
