@@ -36,6 +36,14 @@ def lstm_step_by_name(c, forget, write, new, show):
     return torch.mul(show, cell.tanh()), cell
 
 
+def attention_step_by_step(query, key):
+    weights = torch.zeros(len(query), query.shape[1], key.shape[1])
+    for step in range(query.shape[1]):
+        scores = torch.einsum("nd,nsd->ns", query[:, step], key[:, : step + 1]) * query.shape[2] ** -0.5
+        weights[:, step, : step + 1] = scores.exp() / scores.exp().sum(1, keepdim=True)
+    return weights
+
+
 def soft_dice_by_class(probabilities, truth):
     found = []
     for label in range(probabilities.shape[1]):
@@ -51,6 +59,12 @@ def thick_slices_one_by_one(volumes, beside):
             near = [min(max(middle + step, 0), len(volume) - 1) for step in range(-beside, beside + 1)]
             found.append(torch.stack([volume[level] for level in near]))
     return torch.stack(found)
+
+
+def threshold_in_numpy(chances, classes, miss):
+    oddities = np.sort(1 - chances.numpy()[np.arange(len(classes)), classes.numpy()])
+    k = math.ceil((len(oddities) + 1) * (1 - miss))
+    return np.append(oddities, 1.0)[min(k, len(oddities) + 1) - 1]
 
 
 def shares_with_a_list(slope, image, baseline, steps):
@@ -85,10 +99,12 @@ OTHER_WAYS = [
     ("sequences.rnn_step", lambda x, h, w, u, b: torch.tanh((w @ x.T + u @ h.T).T + b)),
     ("sequences.lstm_step", lstm_step_by_name),
     ("sequences.lstm_step", lambda c, f, i, g, o: [o * (i * g + f * c).tanh(), i * g + f * c]),
+    ("sequences.attention_weights", attention_step_by_step),
     ("voxels.soft_dice", soft_dice_by_class),
     ("voxels.soft_dice", lambda p, y: 2 * torch.einsum("nchw,nchw->c", p, y) / (p.sum((0, 2, 3)) + y.sum((0, 2, 3)))),
     ("voxels.thick_slices", thick_slices_one_by_one),
     ("maps.integrated_gradients", shares_with_a_list),
+    ("maps.conformal_threshold", threshold_in_numpy),
     ("game.best_discriminator", lambda p, q: 1 / (1 + q / p)),
     ("game.best_discriminator", lambda p, q: 1 / (1 + np.exp(np.log(q) - np.log(p)))),
     ("game.extra_gradient", lambda x, y, r: (x - r * (y + r * x), y + r * (x - r * y))),

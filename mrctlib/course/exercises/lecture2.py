@@ -1,6 +1,9 @@
-"""The exercises of lecture 2: one step of a recurrent network, and of an LSTM."""
+"""The exercises of lecture 2: one step of a recurrent network, and of an LSTM; who looks at whom."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -82,5 +85,47 @@ Exercise(
         (lambda c, f, i, g, o: lstm_step(c, f.sigmoid(), i.sigmoid(), g.tanh(), o.sigmoid()), "The gates are ready to use: they have been through sigmoid and tanh already."),
         (lambda c, f, i, g, o: (o * torch.tanh(c), f * c + i * g), "The state shows the *last* cell: use the new one."),
         (lambda *gates: lstm_step(*gates)[0], "Return both, the state and the cell: the next step needs the cell."),
+    ],
+)  # fmt: skip
+
+
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
+    """How much each step looks at each other, (N, T, T): rows add up to 1, and no step looks ahead. Vaswani et al. 2017.
+
+    Scaled dot products, equation 1 of the paper, with the mask of its decoder.
+
+    Args:
+        query: (N, T, D), what each step asks; key: (N, T, D), what each step offers.
+    """
+    scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[2])
+    ahead = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    return scores.masked_fill(ahead, -math.inf).softmax(2)
+
+
+def _look(scale: bool = True, over: int = 2, mask: float | None = -math.inf) -> Callable:
+    """The same with a wrong turn: no scale, another dimension, another value where a step would look ahead."""
+
+    def method(query: Tensor, key: Tensor) -> Tensor:
+        scores = query @ key.transpose(1, 2) / (math.sqrt(query.shape[2]) if scale else 1)
+        ahead = torch.ones_like(scores[0], dtype=torch.bool).triu(1)
+        return (scores if mask is None else scores.masked_fill(ahead, mask)).softmax(over)
+
+    return method
+
+
+Exercise(
+    "sequences.attention_weights",
+    reference=attention_weights,
+    inputs=lambda: (torch.randn(2, 5, 4), torch.randn(2, 5, 4)),
+    wrong=[
+        (_look(scale=False), "Divide by the root of D: else the scores of long vectors are large, and the softmax looks at one step alone."),
+        (lambda q, k: _look(scale=False)(q / q.shape[2], k), "Divide by the *root* of D, not by D."),
+        (_look(mask=None), "A step looks ahead: mask what lies after it, before the softmax."),
+        (_look(mask=0.0), "A score of 0 is still e^0 = 1 to the softmax: mask with minus infinity."),
+        (lambda q, k: _look(mask=None)(q, k).tril(), "Masked after the softmax: the rows no longer add up to 1. Mask the scores, before it."),
+        (_look(over=1), "The softmax runs over the queries: each *row* (one query, all keys) must add up to 1."),
+        (lambda q, k: _look()(k, q), "Queries and keys are exchanged: row t holds what step t asks of all others."),
+        (lambda q, k: _look(mask=None)(q, k).triu() / _look(mask=None)(q, k).triu().sum(2, keepdim=True), "The mask is turned: each step may look at itself and *back*, not ahead."),
+        (lambda q, k: (q @ k.mT / math.sqrt(q.shape[2])).tril(), "These are the scores: the softmax is missing."),
     ],
 )  # fmt: skip

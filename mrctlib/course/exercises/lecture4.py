@@ -1,7 +1,8 @@
-"""The exercises of lecture 4: shares that add up, and a model that can be read."""
+"""The exercises of lecture 4: shares that add up, a temperature, and sets of answers that keep a promise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -76,4 +77,51 @@ Question(
         94.9: "That is the square root of .9. The other two grow as well, and together they must give 100%.",
         99.3: "That is what *doubled* scores give: a temperature above 1 makes an answer more modest.",
     },
+)  # fmt: skip
+
+
+def conformal_threshold(chances: Tensor, classes: Tensor, miss: float) -> float:
+    """The largest oddity, from 0 to 1, of an answer that is still named. Split conformal prediction, Vovk et al. 2005.
+
+    The oddity of an answer is 1 minus its share. If new cases are of the same kind as the held-out ones, sets of all
+    answers up to the threshold miss the truth in at most a share `miss` of them.
+
+    Args:
+        chances: (N, C) of held-out cases; classes: (N,), their truth.
+    """
+    oddities = (1 - chances.gather(1, classes[:, None])[:, 0]).sort().values
+    rank = math.ceil((len(oddities) + 1) * (1 - miss))
+    return float(oddities[rank - 1]) if rank <= len(oddities) else 1.0
+
+
+def _held_out() -> tuple[Tensor, Tensor, float]:
+    count = 30 if torch.rand(()) < 0.5 else 7  # with seven, no oddity is large enough
+    return (2 * torch.randn(count, 3)).softmax(1), torch.randint(3, (count,)), 0.1
+
+
+def _by_rank(rank: Callable[[int, float], int], oddity: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+    def method(chances: Tensor, classes: Tensor, miss: float) -> float:
+        oddities = oddity(chances, classes).sort().values
+        at = rank(len(oddities), miss)
+        return float(oddities[max(at, 1) - 1]) if at <= len(oddities) else 1.0
+
+    return method
+
+
+def _truth(chances: Tensor, classes: Tensor) -> Tensor:
+    return chances.gather(1, classes[:, None])[:, 0]
+
+
+Exercise(
+    "maps.conformal_threshold",
+    reference=conformal_threshold,
+    inputs=_held_out,
+    wrong=[
+        (_by_rank(lambda n, miss: math.ceil(n * (1 - miss)), lambda c, y: 1 - _truth(c, y)), "The new case is one more of its kind: (n + 1) (1 - miss), not n (1 - miss)."),
+        (_by_rank(lambda n, miss: math.ceil((n + 1) * (1 - miss)), _truth), "This orders the shares themselves: an oddity is 1 minus the share of the true class."),
+        (_by_rank(lambda n, miss: math.ceil((n + 1) * (1 - miss)), lambda c, y: 1 - c.amax(1)), "This takes the class that was answered: the oddity is that of the *true* class."),
+        (_by_rank(lambda n, miss: math.ceil((n + 1) * miss), lambda c, y: 1 - _truth(c, y)), "This is the other end: only a share `miss` of the oddities should be larger, not smaller."),
+        (lambda c, y, miss: conformal_threshold(c, y, miss) if len(c) >= 9 else float("inf"), "Where k is larger than n, return 1: nothing is odder than that."),
+        (lambda c, y, miss: 1 - conformal_threshold(c, y, miss), "This is the share that is still named; asked for is the oddity, 1 minus it."),
+    ],
 )  # fmt: skip
