@@ -30,9 +30,13 @@ def angle(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def denoising_step(
     network: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, told: Tensor | None, *, batch: int,
-    forget: float = 0.0, none: int = 0,
+    forget: float = 0.0, none: int = 0, bridge: bool = False,
 ) -> Step:  # fmt: skip
-    """A step for the loop: images, noise, a time for each; predict v. `told` becomes `none` in a share `forget`."""
+    """A step for the loop: images, noise, a time for each; predict v.
+
+    forget: share of the images for which what is told becomes `none`. bridge: the way does not begin at noise but at
+    the image that is told.
+    """
     device = next(network.parameters()).device
     answer, images = lowered(network), resident(images, device)
     told = None if told is None else resident(told, device)
@@ -44,6 +48,7 @@ def denoising_step(
         noise = torch.randn(x.shape, generator=random).to(device)
         t = torch.rand(batch, generator=random).to(device)
         knows = [] if told is None else [rows(told, chosen, device)]
+        noise = knows[0] if bridge else noise
         if forget:
             knows = [torch.where(torch.rand(batch, generator=random).to(device) < forget, none, knows[0])]
         cos, sin = angle(t, x)
@@ -60,7 +65,7 @@ def learn_to_denoise(
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train a denoiser in place; at the end it has its averaged weights. Returns the history of the loss.
 
-    images: (M, 1, H, W), about -1 to 1; told: one for each; asked: `forget` and `none` of `denoising_step`.
+    images: (M, 1, H, W), about -1 to 1; told: one for each; asked: what else `denoising_step` is asked for.
 
     Raises:
         InputError: a loss that is not finite, or a checkpoint of another training.

@@ -479,20 +479,6 @@ def _without_emptying(loss: Callable, optimiser: torch.optim.Optimizer) -> Tenso
     return value
 
 
-def _step_first(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
-    optimiser.zero_grad()
-    optimiser.step()
-    (value := loss()).backward()
-    return value
-
-
-def _emptied_too_late(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
-    (value := loss()).backward()
-    optimiser.zero_grad()
-    optimiser.step()
-    return value
-
-
 def _no_step(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
     optimiser.zero_grad()
     (value := loss()).backward()
@@ -516,9 +502,7 @@ Exercise(
     inputs=_ready_to_learn,
     wrong=[
         (_loop(_without_emptying), "The gradients add up from batch to batch: `optimiser.zero_grad()` before each `backward()`."),
-        (_loop(_step_first), "The step comes before its gradient is there: `backward()` first, then `step()`."),
-        (_loop(_emptied_too_late), "You empty the gradients between `backward()` and `step()`: nothing is left to step along."),
-        (_loop(_no_step), "The weights never move: `optimiser.step()` is missing."),
+        (_loop(_no_step), "The weights never move. The order is: empty (`zero_grad`), gradient (`backward`), step (`step`), and all three are needed."),
         (_loop(_loss_afterwards), "These are the losses *after* each step: keep the one that the step was made from."),
         (_softmax_twice, "`F.cross_entropy` wants the scores as they are: it takes the softmax itself."),
         (lambda n, o, b: training_loop(n, o, b)[-1], "One loss for each batch, in a list: this is the last one alone."),

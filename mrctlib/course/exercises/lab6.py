@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from mrctlib.course.exercises.core import Exercise, Question
@@ -227,6 +231,65 @@ Exercise(
         (lambda labels, classes, spacing: torch.stack([(labels == c).sum() for c in range(classes)]) * (spacing[0] * spacing[1] * spacing[2] / 1000), "The background is among them: begin with class 1."),
         (lambda labels, classes, spacing: torch.stack([labels[labels == c].sum() for c in range(1, classes)]) * (spacing[0] * spacing[1] * spacing[2] / 1000), "A label is a name, not an amount: count the voxels that have it."),
         (lambda labels, classes, spacing: volumes_ml(labels, classes, spacing) / len(labels), "The sum over the slices, not their mean."),
+    ],
+)  # fmt: skip
+
+# ---------------------------------------------------------------------------------------------------- distances
+
+
+def hd95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
+    """95th percentile of the distances in mm from the border of each mask to that of the other. Both hold something.
+
+    a, b: (rows, columns), boolean; spacing: mm of a pixel, down and across. A border pixel is in the mask and has a
+    neighbour (of four) that is not; beyond the image nothing is.
+    """
+    edge_a, edge_b = (mask & ~ndimage.binary_erosion(mask) for mask in (a, b))
+    to_a, to_b = (ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in (edge_a, edge_b))
+    return float(np.percentile(np.concatenate([to_b[edge_a], to_a[edge_b]]), 95))
+
+
+def _two_blobs() -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Two random shapes, one with a far speck, on pixels that are not square."""
+    rows, columns = np.indices((18, 21))
+    middle = torch.randint(5, 12, (4,)).tolist()
+    a = np.hypot(rows - middle[0], columns - middle[1]) < 4
+    b = np.hypot(rows - middle[2], columns - middle[3]) < 3
+    b[0:2, -3:] = True  # at the edge of the image
+    return (a, b, (2.0, 3.0)) if torch.rand(()) < 0.5 else (b, a, (2.0, 3.0))
+
+
+def _distances(
+    at: Callable = np.concatenate, take: Callable = lambda d: np.percentile(d, 95), edge: Callable | None = None,
+    sampling: Callable = lambda spacing: spacing,
+) -> Callable:  # fmt: skip
+    def method(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
+        edges = [(edge or (lambda m: m & ~ndimage.binary_erosion(m)))(mask) for mask in (a, b)]
+        to_a, to_b = (ndimage.distance_transform_edt(~each, sampling=sampling(spacing)) for each in edges)
+        return take(at([to_b[edges[0]], to_a[edges[1]]]))
+
+    return method
+
+
+def _larger_of_two(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
+    return max(_distances(at=lambda d, way=way: d[way])(a, b, spacing) for way in (0, 1))
+
+
+Exercise(
+    "segmentation.hd95",
+    reference=hd95,
+    inputs=_two_blobs,
+    wrong=[
+        (_distances(take=np.max), "This is the largest distance, Hausdorff's own: take the 95th percentile (`np.percentile`)."),
+        (_distances(take=np.mean), "This is the mean distance: take the 95th percentile."),
+        (_distances(at=lambda d: d[0]), "This goes one way only, from a to b: add the distances from b to a."),
+        (_distances(at=lambda d: d[1]), "This goes one way only, from b to a: add the distances from a to b."),
+        (_larger_of_two, "This is the larger of two percentiles: put the distances of both ways together first."),
+        (_distances(edge=lambda mask: mask), "Distances are measured between *borders*, not between all pixels of the masks."),
+        (_distances(sampling=lambda spacing: None), "This counts pixels: give `sampling=spacing`, so that it is mm."),
+        (_distances(sampling=lambda spacing: spacing[::-1]), "The two sides of a pixel are exchanged: the spacing is (down, across)."),
+        (_distances(edge=lambda m: ndimage.binary_dilation(m) & ~m), "These are the pixels just *outside* the mask: the border is the outermost of its own pixels."),
+        (_distances(edge=lambda m: m & ~ndimage.binary_erosion(m, border_value=1)), "Beyond the image nothing is in the mask: a mask that touches the edge has its border there."),
+        (_distances(edge=lambda m: m & ~ndimage.binary_erosion(m, np.ones((3, 3)))), "Neighbours are the four beside a pixel, not the diagonal ones."),
     ],
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import nn
 from mrctlib import metrics
 from mrctlib.course.models import THREE, Model, Networks
 from mrctlib.course.synthetic import by_tissue
-from mrctlib.data.cohorts import find_cases, real_pair
+from mrctlib.data.cohorts import Case, find_cases, real_pair
 from mrctlib.data.volumes import Volume
 from mrctlib.losses import OFF, Schedule
 from mrctlib.phantom.head import Patient, draw_patient, write_cohort
@@ -40,12 +40,18 @@ WITHOUT_PROFILE = replace(CURED, profile=OFF, mind=OFF, gan=Schedule(5, 5), cycl
 HIDING = replace(WITHOUT_PROFILE, cycle=Schedule(20, 20), noise=0.0)
 
 
-def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
-    """A translation training, on patients who are drawn once for all models."""
-    cohort, recipe = folder.parents[1] / "cohort_mr_to_ct", replace(recipe, seed=seed)
+def cohort_of(folder: Path) -> list[Case]:
+    """The patients, drawn once for all models, beside the folder of a model."""
+    cohort = folder.parents[1] / "cohort_mr_to_ct"
     if not cohort.exists():
         write_cohort(cohort, CASES, shape=SHAPE, contrast=CONTRAST, vary=True)
-    mr, ct = cohort_slices(find_cases(cohort), recipe, folder)
+    return find_cases(cohort)
+
+
+def learn(recipe: Recipe, networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """A translation training."""
+    recipe = replace(recipe, seed=seed)
+    mr, ct = cohort_slices(cohort_of(folder), recipe, folder)
     training = TranslationTraining(recipe, mr, ct, tier(), folder).run()
     for name, network in networks.items():
         trained = training.averaged if name == "to_ct" else training.game.generators[name]
