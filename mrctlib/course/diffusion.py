@@ -30,12 +30,11 @@ def angle(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def denoising_step(
     network: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, told: Tensor | None, *, batch: int,
-    forget: float = 0.0, none: int = 0, bridge: bool = False,
+    forget: float = 0.0, none: int = 0,
 ) -> Step:  # fmt: skip
     """A step for the loop: images, noise, a time for each; predict v.
 
-    forget: share of the images for which what is told becomes `none`. bridge: the way does not begin at noise but at
-    the image that is told.
+    forget: share of the images for which what is told becomes `none`.
     """
     device = next(network.parameters()).device
     answer, images = lowered(network), resident(images, device)
@@ -48,7 +47,6 @@ def denoising_step(
         noise = torch.randn(x.shape, generator=random).to(device)
         t = torch.rand(batch, generator=random).to(device)
         knows = [] if told is None else [rows(told, chosen, device)]
-        noise = knows[0] if bridge else noise
         if forget:
             knows = [torch.where(torch.rand(batch, generator=random).to(device) < forget, none, knows[0])]
         cos, sin = angle(t, x)

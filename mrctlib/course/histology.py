@@ -152,7 +152,8 @@ def draw_patches(seed: int = 0, slides: int = SLIDES, per_slide: int = PER_SLIDE
 def draw_slide(seed: int, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` patches of one slide: images (count, 3, 96, 96) uint8 and masks of tumour (count, 96, 96).
 
-    Every third slide is free of tumour. Each has a stain, a sharpness and a noise of its own, as laboratories do.
+    Every third slide is free of tumour. Each has a stain, a sharpness and a noise of its own, as laboratories do, and
+    nuclei of its own size. Tumour differs in size, shape and number of nuclei, and not by much in any of them.
     """
     rng = np.random.default_rng(derive_seed(seed, "slide", number))
     diseased = number % 3 != 0
@@ -160,10 +161,10 @@ def draw_slide(seed: int, number: int, count: int) -> tuple[np.ndarray, np.ndarr
     shape = (count, SIZE, SIZE)
 
     nuclei = np.zeros((count, SIZE + 2 * FRAME, SIZE + 2 * FRAME), np.float32)
-    density = rng.uniform(0.1, 1, (count, 1))
-    _paint_nuclei(nuclei, rng, ~tumour, density, spacing=8, radius=(2.8, 4.0), stretch=0.25, wobble=0.03, dark=0.8)
-    crowded = np.full((count, 1), 0.95)
-    _paint_nuclei(nuclei, rng, tumour, crowded, spacing=10, radius=(3.5, 5.5), stretch=0.4, wobble=0.12, dark=0.85)
+    density, size = rng.uniform(0.1, 1, (count, 1)), rng.uniform(0.8, 1.25)
+    round_, uneven = (2.8 * size, 4.0 * size), (3.1 * size, 4.6 * size)  # pixels
+    _paint_nuclei(nuclei, rng, ~tumour, density, radius=round_, stretch=0.25, wobble=0.03)
+    _paint_nuclei(nuclei, rng, tumour, np.full((count, 1), 0.75), radius=uneven, stretch=0.35, wobble=0.1)
     nuclei *= np.exp(rng.normal(0, 0.2, (count, 1, 1))).astype(np.float32)  # thicker here, thinner there
     nuclei = nuclei[:, FRAME:-FRAME, FRAME:-FRAME]
     chromatin = 1 + 0.25 * _smooth_noise(rng, shape, 0.8)
@@ -206,7 +207,7 @@ def _tumour_regions(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def _paint_nuclei(
     canvas: np.ndarray, rng: np.random.Generator, where: np.ndarray, density: np.ndarray, *,
-    spacing: int, radius: tuple[float, float], stretch: float, wobble: float, dark: float,
+    radius: tuple[float, float], stretch: float, wobble: float, spacing: int = 8,
 ) -> None:  # fmt: skip
     """Put nuclei on a shaken grid: ellipses with a wavy outline, inside `where`, each place taken with p = density.
 
@@ -232,7 +233,7 @@ def _paint_nuclei(
     u = (np.cos(turn) * right + np.sin(turn) * down) * longer
     v = (np.cos(turn) * down - np.sin(turn) * right) / longer
     outline = drawn(*radius) * (1 + wobble * np.cos(3 * np.arctan2(v, u) + drawn(0, 2 * np.pi)))
-    amount = dark * drawn(0.7, 1.2) * np.clip(outline - np.hypot(u, v) + 0.5, 0, 1)
+    amount = 0.8 * drawn(0.7, 1.2) * np.clip(outline - np.hypot(u, v) + 0.5, 0, 1)
 
     middle = (patch * width + nearest[:, 0] + FRAME) * width + nearest[:, 1] + FRAME
     pixels = middle[:, None, None] + rows * width + columns

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrctlib import metrics
 from mrctlib.course.diffusion import guided, learn_to_denoise, sample
@@ -17,14 +17,16 @@ from mrctlib.course.exercises.lab5 import control
 from mrctlib.course.judge import DigitJudge
 from mrctlib.course.models import Model, Networks, load
 from mrctlib.course.networks.diffusion import Denoiser
-from mrctlib.course.shelf.digits import COUNT, against_real, from_where, mnist
+from mrctlib.course.shelf.digits import against_real, from_where, mnist
 from mrctlib.course.shelf.translation import PAIRED, UNSEEN, cohort_of, pair_of, stranger
-from mrctlib.data.cohorts import real_pair
+from mrctlib.data.volumes import normalise_mr
 from mrctlib.runtime import digest
 from mrctlib.training.recipe import cohort_slices
-from mrctlib.training.synthesis import synthesize
 
 NONE = 10  # the class that says nothing
+WAYS = {  # of drawing: steps, weight of the guidance
+    "": (50, 1.0), "_20_steps": (20, 1.0), "_10_steps": (10, 1.0), "_5_steps": (5, 1.0), "_20_steps_guided": (20, 3.0),
+}  # fmt: skip
 DIGITS = {"steps": 6000, "batch": 64, "rate": 1e-3, "average": 0.999, "forget": 0.15, "none": NONE}
 
 
@@ -45,13 +47,12 @@ def learn_digits(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
 
 def digits_made(networks: Networks, seed: int) -> dict[str, float]:
     """As the GANs are measured, with more and with fewer steps; and with guidance: do they obey, do they still vary?"""
-    random, known = torch.Generator().manual_seed(seed), load("digit_judge")[0]
+    known = load("digit_judge")[0]
     judge: DigitJudge = known["judge"]
-    asked = mnist().train_classes[torch.randperm(60_000, generator=random)[:COUNT]]
+    asked = judge[-1](known["real"].learned).argmax(1)  # as often as in real ones
     found: dict[str, float] = {}
-    for steps, weight in ((50, 1.0), (20, 1.0), (10, 1.0), (5, 1.0), (20, 3.0)):
+    for mark, (steps, weight) in WAYS.items():
         images = (draw_digits(networks["denoiser"], asked, seed, steps=steps, weight=weight) + 1) / 2
-        mark = "" if steps == 50 else f"_{steps}_steps" + ("_guided" if weight > 1 else "")
         measured = against_real(images, known) | {"control": control(asked, judge.classes(images))}
         found |= {f"{key}{mark}": value for key, value in measured.items()}
     return found
@@ -59,73 +60,62 @@ def digits_made(networks: Networks, seed: int) -> dict[str, float]:
 
 # ------------------------------------------------------------------------------------------------ MR to CT
 
-TRANSLATION = {"steps": 5000, "batch": 8, "rate": 1e-3, "average": 0.995}
-STEPS = 10  # in which a CT is made
+TRANSLATION = {"steps": 4000, "batch": 4, "rate": 1e-3, "average": 0.995}
+STEPS, EVERY = 10, 3  # in which a CT is made; slices of a head that are measured
 
 
-class Translator(nn.Module):
-    """MR slices (N, 1, H, W) to CT slices, by a denoiser that looks at the MR: the mean of so many samples.
-
-    bridge: the way begins at the MR and not at noise, so all samples would be one.
-    """
-
-    def __init__(self, denoiser: Denoiser, *, steps: int = STEPS, samples: int = 1, bridge: bool = False) -> None:
-        super().__init__()
-        self.denoiser, self.steps, self.samples, self.bridge = denoiser, steps, samples, bridge
-        self.random = torch.Generator().manual_seed(0)
-
-    def forward(self, mr: Tensor) -> Tensor:
-        made = []
-        for _ in range(self.samples):
-            start = mr if self.bridge else torch.randn(mr.shape, generator=self.random).to(mr)
-            made.append(sample(lambda x, t: self.denoiser(x, t, mr), start, self.steps)[-1])
-        return torch.stack(made).mean(0)
+def translate(denoiser: Denoiser, mr: Tensor, seed: int = 0, steps: int = STEPS) -> Tensor:
+    """A CT that could belong to MR slices (N, 1, H, W), both from -1 to 1: one for each seed."""
+    noise = torch.randn(mr.shape, generator=torch.Generator().manual_seed(seed))
+    return sample(lambda x, t: denoiser(x, t, mr), noise, steps)[-1]
 
 
-def learn_to_translate(networks: Networks, folder: Path, seed: int, *, bridge: bool = False) -> dict[str, Any]:
+def learn_to_translate(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """From the same patients as the models of `shelf.translation`, in pairs."""
     mr, ct = cohort_slices(cohort_of(folder), PAIRED, folder)
-    denoiser = networks["denoiser"]
-    given = {**TRANSLATION, "bridge": bridge, "seed": seed, "folder": folder, "name": "MR to CT"}
-    history = learn_to_denoise(denoiser, ct.images.float(), mr.images.float(), **given)
-    data = {
-        "name": f"{len(mr)} slices of phantom heads that vary",
-        "digest": digest(mr.stored_images, ct.stored_images),
+    given = {**TRANSLATION, "seed": seed, "folder": folder, "name": "MR to CT"}
+    history = learn_to_denoise(networks["denoiser"], ct.images, mr.images, **given)
+    data = {"name": f"{len(mr)} slices of phantom heads that vary", "digest": digest(mr.stored_images)}
+    return {"recipe": TRANSLATION, "data": data, "seconds": history[-1]["seconds"]}
+
+
+def unseen_slices(case: int, every: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every so many-th slice of a head whom no model has met, (N, 1, 128, 128): MR from -1 to 1, CT in HU, body."""
+    mr, ct, body = pair_of(stranger(0, case))
+    parts = normalise_mr(mr.data, body), ct.data, body
+    slices = [torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[::every, None] for part in parts]
+    seen = slices[2].flatten(1).float().mean(1) > 0.05
+    return tuple(part[seen] for part in slices)
+
+
+def false_specks(sct: Tensor, ct: Tensor, body: Tensor) -> int:
+    """How many bright specks (4 pixels or more, above 150 HU) lie deep in the head where the CT shows brain."""
+    count = 0
+    for made, true, inside in zip(sct[:, 0].numpy(), ct[:, 0].numpy(), body[:, 0].numpy(), strict=True):
+        brain = (ndimage.distance_transform_edt(inside, sampling=2.0) > 25) & (true > -50) & (true < 100)
+        specks, found = ndimage.label((made > 150) & ndimage.binary_erosion(brain, iterations=2))
+        count += int((np.bincount(specks.ravel(), minlength=found + 1)[1:] >= 4).sum())
+    return count
+
+
+def slices_translated(networks: Networks, seed: int) -> dict[str, float]:
+    """Errors in slices of unseen heads: of a sample in 1, 3 and `STEPS` steps, of the mean of five, of regression."""
+    denoiser, paired, found = networks["denoiser"], load("paired_mr_to_ct")[0]["to_ct"], {}
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "": lambda mr: translate(denoiser, mr, seed),
+        "_three_steps": lambda mr: translate(denoiser, mr, seed, 3),
+        "_one_step": lambda mr: translate(denoiser, mr, seed, 1),
+        "_mean_of_5": lambda mr: torch.stack([translate(denoiser, mr, seed + n) for n in range(5)]).mean(0),
+        "_regression": torch.no_grad()(paired),
     }
-    return {"recipe": TRANSLATION | {"bridge": bridge}, "data": data, "seconds": history[-1]["seconds"]}
-
-
-def false_findings(sct: np.ndarray, ct: np.ndarray, body: np.ndarray) -> int:
-    """How many bright specks (4 voxels or more, above 150 HU) lie deep in the head where the CT has none."""
-    brain = (ndimage.distance_transform_edt(body, sampling=2.0) > 25) & (ct > -50) & (ct < 100)
-    specks, count = ndimage.label((sct > 150) & ndimage.binary_erosion(brain, iterations=2))
-    return int((np.bincount(specks.ravel(), minlength=count + 1)[1:] >= 4).sum())
-
-
-def slices_translated(networks: Networks, seed: int, *, bridge: bool = False) -> dict[str, float]:
-    """Errors in unseen heads, and specks in the brain of each: in so many steps, and of the mean of five samples."""
-    ways = {"": {"steps": STEPS}, "_one_step": {"steps": 1}, "_three_steps": {"steps": 3}}
-    ways |= {} if bridge else {"_mean_of_5": {"steps": STEPS, "samples": 5}}
-    heads = [pair_of(stranger(seed, case)) for case in range(UNSEEN)]
-    found: dict[str, float] = {}
+    heads = [unseen_slices(case, EVERY) for case in range(UNSEEN)]
     for name, way in ways.items():
-        network = Translator(networks["denoiser"], bridge=bridge, **way)
-        made = [synthesize(network, mr, body, PAIRED).data for mr, _, body in heads]
-        pairs = [(ct.data, sct, body) for (_, ct, body), sct in zip(heads, made, strict=True)]
-        found[f"mae_hu{name}"] = float(np.mean([metrics.mae(*pair) for pair in pairs]))
-        found[f"bone_dice{name}"] = float(np.mean([metrics.bone_dice(*pair) for pair in pairs]))
-        found[f"specks{name}"] = float(np.mean([false_findings(sct, ct, body) for ct, sct, body in pairs]))
-        if template := real_pair():
-            mr, ct, body = template.pair()
-            found[f"real_mae_hu{name}"] = metrics.mae(ct.data, synthesize(network, mr, body, PAIRED).data, body)
+        made = [(torch.where(body, 1250 * way(mr) + 250, -1000.0), ct, body) for mr, ct, body in heads]
+        found[f"mae_hu{name}"] = float(np.mean([(s - ct)[body].abs().mean() for s, ct, body in made]))
+        dices = [metrics.dice((s > 300).numpy(), (ct > 300).numpy()) for s, ct, _ in made]
+        found |= {f"bone_dice{name}": float(np.mean(dices))}
+        found[f"specks{name}"] = float(np.mean([false_specks(*each) for each in made]))
     return found
-
-
-def translator(what: str, bridge: bool) -> Model:
-    return Model(
-        what, lambda: {"denoiser": Denoiser(24, 3, seen=1)},
-        partial(learn_to_translate, bridge=bridge), partial(slices_translated, bridge=bridge),
-    )  # fmt: skip
 
 
 MODELS = {
@@ -133,6 +123,8 @@ MODELS = {
         "a denoiser of digits that is told the class, or not (after Ho et al. 2020)",
         lambda: {"denoiser": Denoiser(48, 1, classes=NONE)}, learn_digits, digits_made,
     ),
-    "diffusion_mr_to_ct": translator("a denoiser of CT that looks at the MR (after Saharia et al. 2022)", bridge=False),
-    "bridge_mr_to_ct": translator("the same, on the way from the MR to the CT (after Liu et al. 2023)", bridge=True),
+    "diffusion_mr_to_ct": Model(
+        "a denoiser of CT that looks at the MR (after Saharia et al. 2022)",
+        lambda: {"denoiser": Denoiser(16, 3, seen=1)}, learn_to_translate, slices_translated,
+    ),
 }  # fmt: skip
