@@ -32,6 +32,7 @@ SECONDS = {
     "06_gan_families": 60,
     "07_image_to_image": 60,
     "08_gans_in_medicine": 150,
+    "09_after_gans": 90,
     "01_cnn_architectures": 240,
     "02_saliency_and_gradcam": 240,
     "03_mnist_gans": 360,
