@@ -1,6 +1,6 @@
 """Does deeper train worse? Towers of many layers on small digits, and what was stored of training them all.
 
-python -m mrctlib.course.depth     trains them again, a quarter of an hour, into results/depth.json
+python -m mrctlib.course.depth     trains them again, about ten minutes, into results/depth.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mrctlib.runtime import InputError, seed_everything, settle_torch, whole_fil
 from mrctlib.training.supervised import accuracy, fit
 
 RESULTS = Path(__file__).with_name("results") / "depth.json"
-DEPTHS, STEPS, TRAINED_ON = (8, 20, 56), 600, 1200
+DEPTHS, STEPS, TRAINED_ON = (8, 20, 32), 400, 1200
 STARTS = ("torch", "He")
 
 

@@ -35,7 +35,12 @@ def box(axis: Axes, middle: Point, text: str, size: Point = (1.0, 0.6), colour: 
 def arrow(axis: Axes, points: Sequence[Point], colour: str = "0.25", style: str = "-") -> None:
     """A line through points, with a head at the last."""
     axis.plot(*zip(*points, strict=True), style, color=colour, linewidth=2)
-    axis.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 2})
+    axis.annotate(
+        "",
+        points[-1],
+        points[-2],
+        arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 2, "linestyle": style},
+    )
 
 
 def lstm_cell() -> Figure:

@@ -394,7 +394,7 @@ Question(
     "saliency.pasted",
     text="95% of the slices with a tumour carry the tag and 5% of the others. As a cure you paste the tag onto each "
     "training slice that lacks it, with chance 1/2, and take none away. How many percent of the *other* slices carry it "
-    "now, for every 100 of them?",
+    "now?",
     answer=5 + 95 / 2,
     unit="percent",
     tolerance=0.5,

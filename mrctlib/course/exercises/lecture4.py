@@ -65,8 +65,8 @@ Question(
     "maps.temperature",
     text="A network says 90%, 6% and 4% for three diagnoses. With a temperature of 2 (the scores are halved before the softmax), "
     "what does it say for the first, in percent? (Softmax undoes a logarithm: as scores you may take the logarithms of these shares.)",
-    answer=68.3,
-    tolerance=1.0,
+    answer=68.1,
+    tolerance=0.6,
     unit="percent",
     explanation="Halved scores are square roots before they are made to add up to 1: .949, .245 and .2 give 68, 18 and 14%. "
     "The order stays, so the diagnosis stays; what a threshold of 80% decides does not.",
