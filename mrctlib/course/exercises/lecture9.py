@@ -118,7 +118,7 @@ Exercise(
 )  # fmt: skip
 
 
-def patch_nce(query: Tensor, key: Tensor, temperature: float = 0.07) -> Tensor:
+def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     """Does each patch find its own among all others? A scalar tensor. Park et al. 2020 (CUT), equation 3.
 
     query: (P, D), features at P places of the fake; key: (P, D), at the same places of the input.
