@@ -100,6 +100,14 @@ def test_links_follow_the_fork():
         assert found == {repository}, f"{path.name} links to {found}"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_can_be_opened_where_it_stands_and_says_what_comes_next(path):
+    cells, name = json.loads(path.read_text())["cells"], path.relative_to(ROOT)
+    assert f"/blob/main/{name})" in "".join(cells[1]["source"]) and f"/tree/{name})" in "".join(cells[1]["source"])
+    last = path.stem == "09_after_gans"
+    assert last or any("**Next**: " in "".join(cell["source"]) for cell in cells)
+
+
 def test_badges_are_stamped_for_a_fork(tmp_path):
     shutil.copytree(ROOT, tmp_path / "fork", ignore=shutil.ignore_patterns(".venv", "out", ".git", "runs"))
     badges = [sys.executable, str(tmp_path / "fork" / "tools" / "badges.py")]
