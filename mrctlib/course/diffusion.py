@@ -97,7 +97,8 @@ def sample(predict: Predict, noise: Tensor, steps: int) -> list[Tensor]:
     for now, after in zip(times[:-1], times[1:], strict=True):
         (cos, sin), (next_cos, next_sin) = (angle(time.expand(len(x)), x) for time in (now, after))
         v = predict(x, now.expand(len(x)))
-        image, rest = (cos * x - sin * v).clamp(-1, 1), sin * x + cos * v
+        image = (cos * x - sin * v).clamp(-1, 1)
+        rest = (x - cos * image) / sin  # the noise that belongs to the image as it was cut off
         x = next_cos * image + next_sin * rest
         seen.append(image)
     return seen

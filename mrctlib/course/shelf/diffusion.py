@@ -25,7 +25,7 @@ from mrctlib.training.recipe import cohort_slices
 
 NONE = 10  # the class that says nothing
 WAYS = {  # of drawing: steps, weight of the guidance
-    "": (50, 1.0), "_20_steps": (20, 1.0), "_10_steps": (10, 1.0), "_5_steps": (5, 1.0), "_20_steps_guided": (20, 3.0),
+    "": (20, 1.0), "_10_steps": (10, 1.0), "_5_steps": (5, 1.0), "_guided": (10, 2.0),
 }  # fmt: skip
 DIGITS = {"steps": 6000, "batch": 64, "rate": 1e-3, "average": 0.999, "forget": 0.15, "none": NONE}
 
