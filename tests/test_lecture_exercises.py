@@ -67,6 +67,34 @@ def threshold_in_numpy(chances, classes, miss):
     return np.append(oddities, 1.0)[min(k, len(oddities) + 1) - 1]
 
 
+def mixture_step_by_step(betas):
+    signal, noise, found = 1.0, 0.0, []
+    for beta in betas.tolist():
+        signal, noise = signal * math.sqrt(1 - beta), math.sqrt(noise**2 * (1 - beta) + beta)
+        found.append((signal, noise))
+    return tuple(torch.tensor(found).T)
+
+
+def loss_by_the_image(predict, image, noise, angle):
+    mixture = torch.lerp(image * angle.cos(), image * angle.cos() + noise, angle.sin())
+    turn = (angle.cos() * mixture - image) / angle.sin()
+    return F.mse_loss(predict(mixture, angle), turn)
+
+
+def turned_by_an_angle(mixture, turn, now, after):
+    step = now - after  # mixture and turn are at right angles: go back along the circle
+    image = mixture * math.cos(now) - turn * math.sin(now)
+    return math.cos(step) * mixture - math.sin(step) * turn, image
+
+
+def nce_place_by_place(query, key, temperature):
+    losses = []
+    for place, one in enumerate(query):
+        alike = torch.stack([F.cosine_similarity(one, other, dim=0) for other in key]) / temperature
+        losses.append(alike.logsumexp(0) - alike[place])
+    return sum(losses) / len(losses)
+
+
 def shares_with_a_list(slope, image, baseline, steps):
     empty = torch.full_like(image, baseline)
     slopes = [slope(torch.lerp(empty, image, (k + 0.5) / steps)) for k in range(steps)]
@@ -105,6 +133,10 @@ OTHER_WAYS = [
     ("voxels.thick_slices", thick_slices_one_by_one),
     ("maps.integrated_gradients", shares_with_a_list),
     ("maps.conformal_threshold", threshold_in_numpy),
+    ("diffusion.signal_and_noise", mixture_step_by_step),
+    ("diffusion.denoising_loss", loss_by_the_image),
+    ("diffusion.turn_back", turned_by_an_angle),
+    ("diffusion.patch_nce", nce_place_by_place),
     ("game.best_discriminator", lambda p, q: 1 / (1 + q / p)),
     ("game.best_discriminator", lambda p, q: 1 / (1 + np.exp(np.log(q) - np.log(p)))),
     ("game.extra_gradient", lambda x, y, r: (x - r * (y + r * x), y + r * (x - r * y))),

@@ -1,10 +1,14 @@
 """Networks with an answer for every voxel: shapes, the sliding window against the all-convolutional form, skips."""
 
+import numpy as np
 import pytest
 import torch
 from notebook_code import defined_in
+from scipy.spatial.distance import cdist
 from torch import nn
 
+from mrctlib.course.exercises.core import check
+from mrctlib.course.exercises.lab6 import hd95
 from mrctlib.course.networks.segmentation import UNet, VNet
 
 PatchClassifier, sliding_window, all_convolutional, DilatedNetwork = defined_in(
@@ -87,3 +91,23 @@ def test_skips_are_what_makes_the_difference():
     assert with_skips(image).std() > 0.01
     silent = without(image)[:, :, 4:-4, 4:-4]
     assert torch.allclose(silent, silent[..., :1, :1].expand_as(silent), atol=1e-5)
+
+
+def distances_pixel_by_pixel(a, b, spacing):
+    """Every border pixel against every other, without a distance transform."""
+
+    def border(mask):
+        wide = np.pad(mask, 1)
+        neighbours = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+        return np.argwhere(mask & ~neighbours) * spacing
+
+    apart = cdist(border(a), border(b))
+    return np.percentile([*apart.min(1), *apart.min(0)], 95)
+
+
+def test_the_distance_of_two_borders():
+    a, b = np.zeros((2, 20, 30), bool)
+    a[5:10, 5:10] = True
+    b[5:10, 8:13] = True  # the same square, 3 pixels to the right
+    assert hd95(a, a, (1.0, 2.0)) == 0 and hd95(a, b, (1.0, 2.0)) == pytest.approx(6.0)
+    assert check("segmentation.hd95", distances_pixel_by_pixel).status == "right"

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mrctlib.course.exercises.core import check
 from mrctlib.runtime import InputError, seed_everything
 from mrctlib.training.checkpoints import CHECKPOINT
 from mrctlib.training.supervised import accuracy, fit, predict, warm_up_and_cosine
@@ -79,3 +80,18 @@ def test_the_rate_climbs_and_falls():
     rates = [warm_up_and_cosine(i / 100) for i in range(101)]
     assert max(rates) == pytest.approx(1, abs=0.02) and rates[0] < 0.15 and rates[-1] == pytest.approx(0, abs=1e-6)
     assert rates[:10] == sorted(rates[:10]) and rates[12:] == sorted(rates[12:], reverse=True)
+
+
+def test_a_loop_that_is_written_otherwise_is_ticked():
+    def loop(network, optimiser, batches):
+        losses = [0.0] * len(batches)
+        for number, (images, classes) in enumerate(batches):
+            for parameter in network.parameters():
+                parameter.grad = None
+            value = -network(images).log_softmax(1)[torch.arange(len(classes)), classes].mean()
+            losses[number] = value.detach().item()
+            value.backward()
+            optimiser.step()
+        return losses
+
+    assert check("architectures.training_loop", loop).status == "right"

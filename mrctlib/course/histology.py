@@ -126,6 +126,7 @@ def complete(stains: Tensor = STAINS) -> Tensor:
 SLIDES, PER_SLIDE = 36, 40
 TRAIN_SLIDES, VALID_SLIDES = 20, 6  # the other 10 are the test; every third slide of each part is free of tumour
 FRAME = 12  # pixels around a patch, so that nuclei at its edge can be painted whole
+SPACING = 8  # pixels from nucleus to nucleus where all places are taken: the same in tumour, or it would give it away
 KINDS = (0.2, 0.3, 0.5)  # share of patches with no tumour, with tumour off the centre only, with tumour in the centre
 
 
@@ -161,10 +162,10 @@ def draw_slide(seed: int, number: int, count: int) -> tuple[np.ndarray, np.ndarr
     shape = (count, SIZE, SIZE)
 
     nuclei = np.zeros((count, SIZE + 2 * FRAME, SIZE + 2 * FRAME), np.float32)
-    density, size = rng.uniform(0.1, 1, (count, 1)), rng.uniform(0.8, 1.25)
-    round_, uneven = (2.8 * size, 4.0 * size), (3.1 * size, 4.6 * size)  # pixels
-    _paint_nuclei(nuclei, rng, ~tumour, density, radius=round_, stretch=0.25, wobble=0.03)
-    _paint_nuclei(nuclei, rng, tumour, np.full((count, 1), 0.75), radius=uneven, stretch=0.35, wobble=0.1)
+    density, size = rng.uniform(0.1, 1, (count, 1)), rng.uniform(0.8, 1.25)  # of this slide's nuclei
+    _paint_nuclei(nuclei, rng, ~tumour, density, (2.8 * size, 4.0 * size), stretch=0.25, wobble=0.03)
+    crowded = np.full((count, 1), 0.75)
+    _paint_nuclei(nuclei, rng, tumour, crowded, (3.1 * size, 4.6 * size), stretch=0.35, wobble=0.1)
     nuclei *= np.exp(rng.normal(0, 0.2, (count, 1, 1))).astype(np.float32)  # thicker here, thinner there
     nuclei = nuclei[:, FRAME:-FRAME, FRAME:-FRAME]
     chromatin = 1 + 0.25 * _smooth_noise(rng, shape, 0.8)
@@ -206,17 +207,17 @@ def _tumour_regions(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _paint_nuclei(
-    canvas: np.ndarray, rng: np.random.Generator, where: np.ndarray, density: np.ndarray, *,
-    radius: tuple[float, float], stretch: float, wobble: float, spacing: int = 8,
+    canvas: np.ndarray, rng: np.random.Generator, where: np.ndarray, density: np.ndarray,
+    radius: tuple[float, float], *, stretch: float, wobble: float,
 ) -> None:  # fmt: skip
     """Put nuclei on a shaken grid: ellipses with a wavy outline, inside `where`, each place taken with p = density.
 
-    canvas of haematoxylin, (count, 96 + 2 FRAME, 96 + 2 FRAME), is changed in place; density (count, 1); radius and
-    spacing in pixels.
+    canvas of haematoxylin, (count, 96 + 2 FRAME, 96 + 2 FRAME), is changed in place; density (count, 1); radius from
+    and to, in pixels.
     """
     count, _, width = canvas.shape
-    grid = np.stack(np.mgrid[: SIZE + spacing : spacing, : SIZE + spacing : spacing], -1).reshape(1, -1, 2)
-    places = (grid + rng.uniform(-0.35, 0.35, (count, grid.shape[1], 2)) * spacing).clip(0, SIZE - 1)
+    grid = np.stack(np.mgrid[: SIZE + SPACING : SPACING, : SIZE + SPACING : SPACING], -1).reshape(1, -1, 2)
+    places = (grid + rng.uniform(-0.35, 0.35, (count, grid.shape[1], 2)) * SPACING).clip(0, SIZE - 1)
     nearest = places.round().astype(int)
     patch = np.broadcast_to(np.arange(count)[:, None], places.shape[:2])
     taken = where[patch, nearest[..., 0], nearest[..., 1]] & (rng.random(patch.shape) < density)

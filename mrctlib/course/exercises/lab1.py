@@ -17,6 +17,74 @@ def _whole(low: int, high: int) -> int:
     return int(torch.randint(low, high + 1, ()))
 
 
+def training_loop(
+    network: nn.Module, optimiser: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]]
+) -> list[float]:
+    """Train a network in place, a step for each batch (images, classes); returns the losses, each before its step."""
+    losses = []
+    for images, classes in batches:
+        loss = F.cross_entropy(network(images), classes)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _ready_to_learn() -> tuple[nn.Module, torch.optim.Optimizer, list[tuple[Tensor, Tensor]]]:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
+    batches = [(torch.randn(5, 1, 3, 3), torch.randint(4, (5,))) for _ in range(4)]
+    return network, torch.optim.SGD(network.parameters(), 0.5), batches
+
+
+def _loop(turn: Callable[[Callable[[], Tensor], torch.optim.Optimizer], Tensor]) -> Callable:
+    """A loop with another turn: from (what computes the loss, the optimiser) to the loss."""
+
+    def method(network: nn.Module, optimiser: torch.optim.Optimizer, batches: list) -> list[float]:
+        return [turn(lambda x=x, y=y: F.cross_entropy(network(x), y), optimiser).item() for x, y in batches]
+
+    return method
+
+
+def _without_emptying(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
+    (value := loss()).backward()
+    optimiser.step()
+    return value
+
+
+def _no_step(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
+    optimiser.zero_grad()
+    (value := loss()).backward()
+    return value
+
+
+def _loss_afterwards(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
+    optimiser.zero_grad()
+    loss().backward()
+    optimiser.step()
+    return loss()
+
+
+def _softmax_twice(network: nn.Module, optimiser: torch.optim.Optimizer, batches: list) -> list[float]:
+    return training_loop(nn.Sequential(network, nn.Softmax(1)), optimiser, batches)
+
+
+Exercise(
+    "architectures.training_loop",
+    reference=training_loop,
+    inputs=_ready_to_learn,
+    wrong=[
+        (_loop(_without_emptying), "The gradients add up from batch to batch: `optimiser.zero_grad()` before each `backward()`."),
+        (_loop(_no_step), "The weights never move. The order is: empty (`zero_grad`), gradient (`backward`), step (`step`), and all three are needed."),
+        (_loop(_loss_afterwards), "These are the losses *after* each step: keep the one that the step was made from."),
+        (_softmax_twice, "`F.cross_entropy` wants the scores as they are: it takes the softmax itself."),
+        (lambda n, o, b: training_loop(n, o, b)[-1], "One loss for each batch, in a list: this is the last one alone."),
+        (lambda n, o, b: sum(training_loop(n, o, b)), "One loss for each batch, in a list: this is their sum."),
+        (lambda n, o, b: training_loop(n, o, b[:1]), "You return after the first batch: the `return` stands inside the loop."),
+    ],
+)  # fmt: skip
+
+
 def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
     """Width in pixels of what a convolution makes of an image of `size` pixels with `padding` on either side."""
     return (size + 2 * padding - kernel) // stride + 1
@@ -442,71 +510,3 @@ Question(
         "c": "A network that is too small cannot bring the training loss to 0.",
     },
 )
-
-
-def training_loop(
-    network: nn.Module, optimiser: torch.optim.Optimizer, batches: Iterable[tuple[Tensor, Tensor]]
-) -> list[float]:
-    """Train a network in place, a step for each batch (images, classes); returns the losses, each before its step."""
-    losses = []
-    for images, classes in batches:
-        loss = F.cross_entropy(network(images), classes)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return losses
-
-
-def _ready_to_learn() -> tuple[nn.Module, torch.optim.Optimizer, list[tuple[Tensor, Tensor]]]:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
-    batches = [(torch.randn(5, 1, 3, 3), torch.randint(4, (5,))) for _ in range(4)]
-    return network, torch.optim.SGD(network.parameters(), 0.5), batches
-
-
-def _loop(turn: Callable[[Callable[[], Tensor], torch.optim.Optimizer], Tensor]) -> Callable:
-    """A loop with another turn: from (what computes the loss, the optimiser) to the loss."""
-
-    def method(network: nn.Module, optimiser: torch.optim.Optimizer, batches: list) -> list[float]:
-        return [turn(lambda x=x, y=y: F.cross_entropy(network(x), y), optimiser).item() for x, y in batches]
-
-    return method
-
-
-def _without_emptying(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
-    (value := loss()).backward()
-    optimiser.step()
-    return value
-
-
-def _no_step(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
-    optimiser.zero_grad()
-    (value := loss()).backward()
-    return value
-
-
-def _loss_afterwards(loss: Callable, optimiser: torch.optim.Optimizer) -> Tensor:
-    optimiser.zero_grad()
-    loss().backward()
-    optimiser.step()
-    return loss()
-
-
-def _softmax_twice(network: nn.Module, optimiser: torch.optim.Optimizer, batches: list) -> list[float]:
-    return training_loop(nn.Sequential(network, nn.Softmax(1)), optimiser, batches)
-
-
-Exercise(
-    "architectures.training_loop",
-    reference=training_loop,
-    inputs=_ready_to_learn,
-    wrong=[
-        (_loop(_without_emptying), "The gradients add up from batch to batch: `optimiser.zero_grad()` before each `backward()`."),
-        (_loop(_no_step), "The weights never move. The order is: empty (`zero_grad`), gradient (`backward`), step (`step`), and all three are needed."),
-        (_loop(_loss_afterwards), "These are the losses *after* each step: keep the one that the step was made from."),
-        (_softmax_twice, "`F.cross_entropy` wants the scores as they are: it takes the softmax itself."),
-        (lambda n, o, b: training_loop(n, o, b)[-1], "One loss for each batch, in a list: this is the last one alone."),
-        (lambda n, o, b: sum(training_loop(n, o, b)), "One loss for each batch, in a list: this is their sum."),
-        (lambda n, o, b: training_loop(n, o, b[:1]), "You return after the first batch: the `return` stands inside the loop."),
-    ],
-)  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from mrctlib import metrics
@@ -19,7 +18,9 @@ from mrctlib.course.models import Model, Networks, load
 from mrctlib.course.networks.diffusion import Denoiser
 from mrctlib.course.shelf.digits import against_real, from_where, mnist
 from mrctlib.course.shelf.translation import PAIRED, UNSEEN, cohort_of, pair_of, stranger
-from mrctlib.data.volumes import normalise_mr
+from mrctlib.course.synthetic import false_specks
+from mrctlib.data.slices import MIN_BODY_SHARE
+from mrctlib.data.volumes import denormalise_ct, normalise_mr
 from mrctlib.runtime import digest
 from mrctlib.training.recipe import cohort_slices
 
@@ -79,23 +80,13 @@ def learn_to_translate(networks: Networks, folder: Path, seed: int) -> dict[str,
     return {"recipe": TRANSLATION, "data": data, "seconds": history[-1]["seconds"]}
 
 
-def unseen_slices(case: int, every: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Every so many-th slice of a head whom no model has met, (N, 1, 128, 128): MR from -1 to 1, CT in HU, body."""
+def unseen_slices(case: int, every: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Every so many-th slice of a head whom no model has met: MR (N, 1, 128, 128) from -1 to 1, CT in HU and body,
+    (N, 128, 128)."""
     mr, ct, body = pair_of(stranger(0, case))
-    parts = normalise_mr(mr.data, body), ct.data, body
-    slices = [torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[::every, None] for part in parts]
-    seen = slices[2].flatten(1).float().mean(1) > 0.05
-    return tuple(part[seen] for part in slices)
-
-
-def false_specks(sct: Tensor, ct: Tensor, body: Tensor) -> int:
-    """How many bright specks (4 pixels or more, above 150 HU) lie deep in the head where the CT shows brain."""
-    count = 0
-    for made, true, inside in zip(sct[:, 0].numpy(), ct[:, 0].numpy(), body[:, 0].numpy(), strict=True):
-        brain = (ndimage.distance_transform_edt(inside, sampling=2.0) > 25) & (true > -50) & (true < 100)
-        specks, found = ndimage.label((made > 150) & ndimage.binary_erosion(brain, iterations=2))
-        count += int((np.bincount(specks.ravel(), minlength=found + 1)[1:] >= 4).sum())
-    return count
+    seen = [s for s in range(0, body.shape[2], every) if body[:, :, s].mean() > MIN_BODY_SHARE]
+    slices = [np.moveaxis(part[:, :, seen], 2, 0) for part in (normalise_mr(mr.data, body), ct.data, body)]
+    return torch.from_numpy(slices[0])[:, None], *slices[1:]
 
 
 def slices_translated(networks: Networks, seed: int) -> dict[str, float]:
@@ -110,11 +101,11 @@ def slices_translated(networks: Networks, seed: int) -> dict[str, float]:
     }
     heads = [unseen_slices(case, EVERY) for case in range(UNSEEN)]
     for name, way in ways.items():
-        made = [(torch.where(body, 1250 * way(mr) + 250, -1000.0), ct, body) for mr, ct, body in heads]
-        found[f"mae_hu{name}"] = float(np.mean([(s - ct)[body].abs().mean() for s, ct, body in made]))
-        dices = [metrics.dice((s > 300).numpy(), (ct > 300).numpy()) for s, ct, _ in made]
-        found |= {f"bone_dice{name}": float(np.mean(dices))}
-        found[f"specks{name}"] = float(np.mean([false_specks(*each) for each in made]))
+        made = [(ct, denormalise_ct(way(mr)[:, 0], body), body) for mr, ct, body in heads]
+        found[f"mae_hu{name}"] = float(np.mean([metrics.mae(*head) for head in made]))
+        found[f"bone_dice{name}"] = float(np.mean([metrics.bone_dice(*head) for head in made]))
+        specks = [false_specks(*parts, spacing=(2, 2)) for head in made for parts in zip(*head, strict=True)]
+        found[f"specks{name}"] = sum(specks) / len(made)
     return found
 
 
