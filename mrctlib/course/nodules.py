@@ -37,6 +37,14 @@ def draw_nodules(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return images, classes
 
 
+def scan(hu: Tensor, random: torch.Generator | None = None) -> Tensor:
+    """What the scanner makes of a piece of lung in HU, (N, 1, 56, 56): blurred, with noise of 50 HU, from -1 to 1."""
+    blurred = F.avg_pool2d(hu, 3, 1, 1, count_include_pad=False)
+    noise = _smooth(torch.randn(len(hu), 1, 40, 40, generator=random, device=hu.device))
+    low, high = LUNG_WINDOW
+    return ((blurred + 50 * noise - low) / (high - low) * 2 - 1).clamp(-1, 1)
+
+
 def lung_hu(images: Tensor) -> Tensor:
     """Values from -1 to 1 back to HU."""
     low, high = LUNG_WINDOW
@@ -81,10 +89,7 @@ def _draw(seed: int) -> tuple[Tensor, Tensor]:
     hu = -850 + 25 * draw.texture(14)
     hu = torch.lerp(hu, torch.full_like(hu, -200), _vessels(draw))
     share, density = _nodule(draw, classes == 1)
-    hu = F.avg_pool2d(torch.lerp(hu, density, share), 3, 1, 1, count_include_pad=False)  # the scanner blurs,
-    hu = hu + 50 * draw.texture(40)  # and adds noise
-    low, high = LUNG_WINDOW
-    return ((hu - low) / (high - low) * 2 - 1).clamp(-1, 1), classes.flatten()
+    return scan(torch.lerp(hu, density, share), draw.generator), classes.flatten()
 
 
 class _Draw:
@@ -99,8 +104,11 @@ class _Draw:
 
     def texture(self, grid: int) -> Tensor:
         """Random fields of mean 0 and width near 1, (N, 1, 56, 56), as smooth as `grid` values across can be."""
-        coarse = torch.randn(TOGETHER, 1, grid, grid, generator=self.generator)
-        return F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
+        return _smooth(torch.randn(TOGETHER, 1, grid, grid, generator=self.generator))
+
+
+def _smooth(coarse: Tensor) -> Tensor:
+    return F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
 
 
 def _inside(depth: Tensor, edge: Tensor | float) -> Tensor:
