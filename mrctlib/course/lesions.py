@@ -50,6 +50,7 @@ def draw_lesion_slices(
     findings: Sequence[str] = FINDINGS,
     radius_mm: tuple[float, float] = RADIUS_MM,
     coarser: int = 1,
+    scanner: str = "a",
 ) -> LesionSlices:
     """Twelve slices of each phantom patient in `cases`, `times` over; each finding has the same chance in every slice.
 
@@ -60,9 +61,10 @@ def draw_lesion_slices(
         findings: those of `FINDINGS` that occur; the same patients drawn with others differ in nothing else.
         radius_mm: mean radius of the smallest and the largest lesion.
         coarser: how many times as wide the pixels are: 1, 2 (40 x 32 pixels) or 4.
+        scanner: that sees them.
 
     Raises:
-        InputError: a finding that is not in `FINDINGS`, or another `coarser`.
+        InputError: a finding that is not in `FINDINGS`, another `coarser`, or an unknown scanner.
     """
     if not findings or set(findings) - set(FINDINGS):
         raise InputError(f"findings {tuple(findings)}: choose from {', '.join(FINDINGS)}")
@@ -70,7 +72,7 @@ def draw_lesion_slices(
         raise InputError(f"coarser {coarser!r}: choose 1, 2 or 4")
     kinds = torch.tensor([FINDINGS.index(finding) for finding in findings])
     shape = (SHAPE[0] // coarser, SHAPE[1] // coarser, SHAPE[2])
-    patients = (draw_patient(seed, case, shape) for case in cases)
+    patients = (draw_patient(seed, case, shape, scanner=scanner) for case in cases)
     parts = [_slices(patient, time, kinds, radius_mm) for patient in patients for time in range(times)]
     return LesionSlices(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

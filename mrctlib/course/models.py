@@ -31,7 +31,13 @@ from mrctlib.training.checkpoints import under, write_checkpoint
 SHELF = Path(__file__).with_name("shelf")
 LARGE = 10_000  # numbers in one tensor; smaller ones keep their precision
 THREE = (0, 1, 2)  # the seeds of what a claim hangs on
-MAKERS = ("digits", "medicine", "translation", "diffusion")  # modules of the shelf, each with its MODELS by name
+MAKERS = (
+    "digits",
+    "medicine",
+    "translation",
+    "diffusion",
+    "transfer",
+)  # modules of the shelf, each with its MODELS by name
 
 Networks = Mapping[str, nn.Module]
 

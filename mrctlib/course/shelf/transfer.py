@@ -1,0 +1,117 @@
+"""Few labels: three networks that find lesions, from scratch or after another training that was free of labels' cost.
+
+The hospital has scanner b, and labels of some patients. Free are phantoms of scanner a, labels included, and slices of
+scanner b without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrctlib.course.lesions import FINDINGS, LesionSlices, draw_lesion_slices
+from mrctlib.course.models import THREE, Model, Networks
+from mrctlib.course.networks.classifiers import average_and_classify
+from mrctlib.course.networks.patches import VisionTransformer, convnext, resnet
+from mrctlib.runtime import digest, seed_everything
+from mrctlib.training.supervised import accuracy, fit
+
+SIZE, PATCH = (40, 32), 4  # pixels of 5.4 mm; width of the patches, and of what is hidden
+FEATURES: dict[str, Callable[[], nn.Module]] = {
+    "ResNet": lambda: resnet(PATCH, 32, 3),
+    "ConvNeXt": lambda: convnext(PATCH, 40, 4),
+    "ViT": lambda: VisionTransformer(SIZE, PATCH, 40, 3),
+}
+STARTS = ("scratch", "labelled phantoms", "hidden squares")
+PATIENTS, LABELLED, DRAWS = 300, (10, 50, 250), 2  # for a pretraining; with labels; sets of that many
+BEFORE = {"steps": 800, "batch": 64, "rate": 2e-3, "weight_decay": 0.05}
+AFTER = {"steps": 200, "batch": 32, "weight_decay": 0.05}
+RATES = (5e-4, 2e-3)  # the better one with 50 labelled patients, by others who are watched
+
+
+def classifier(name: str) -> nn.Sequential:
+    """Slices (N, 1, 40, 32) to scores of `FINDINGS`: features, and their mean over the image."""
+    features = FEATURES[name]()
+    width = features(torch.zeros(1, 1, *SIZE)).shape[1]
+    return nn.Sequential(features, average_and_classify(width, len(FINDINGS)))
+
+
+@cache
+def slices_of(scanner: str, seed: int, first: int, count: int) -> LesionSlices:
+    """Slices of `count` patients."""
+    return draw_lesion_slices(seed, range(first, first + count), coarser=2, scanner=scanner)
+
+
+def hide(images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+    """Images with six squares in ten made black; and what was there, with where it was hidden, (N, 2, H, W)."""
+    rows, columns = (side // PATCH for side in images.shape[2:])
+    hidden = (torch.rand(len(images), 1, rows, columns, device=images.device) < 0.6).float()
+    hidden = F.interpolate(hidden, scale_factor=PATCH)
+    return images * (1 - hidden), torch.cat([images, hidden], 1)
+
+
+def hidden_error(painted: Tensor, asked: Tensor) -> Tensor:
+    """Mean absolute error of what was painted (N, 1, H, W), where it was hidden."""
+    image, hidden = asked.split(1, 1)
+    return ((painted - image).abs() * hidden).sum() / hidden.sum()
+
+
+def painter(features: nn.Module) -> nn.Sequential:
+    """Features with one layer that paints the pixels of each patch: SimMIM (Xie et al. 2022)."""
+    width = features(torch.zeros(1, 1, *SIZE)).shape[1]
+    return nn.Sequential(features, nn.Conv2d(width, PATCH**2, 1), nn.PixelShuffle(PATCH))
+
+
+def learn_before(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+    """Each network but those from scratch learns something that needs no labels of the hospital."""
+    phantoms, archive, seconds = slices_of("a", 1, 0, PATIENTS), slices_of("b", 2, 0, PATIENTS), 0.0
+    for name, start in product(FEATURES, STARTS[1:]):
+        network = networks[key := f"{name}, {start}"]
+        asked = BEFORE | {"seed": seed, "name": key, "folder": folder / key}
+        if start == "hidden squares":
+            history = fit(painter(network[0]), archive.images, archive.images, hidden_error, augment=hide, **asked)
+        else:
+            history = fit(network, phantoms.images, phantoms.classes, **asked)
+        seconds += history[-1]["seconds"]
+    data = {"name": f"slices of {PATIENTS} phantom patients on each of two scanners"}
+    return {"recipe": BEFORE, "data": data | {"digest": digest(phantoms.images, archive.images)}, "seconds": seconds}
+
+
+def learn_after(network: nn.Module, count: int, draw: int, rate: float) -> tuple[float, float]:
+    """Train a copy on `count` labelled patients of scanner b: accuracy in watched patients, and in others."""
+    labelled, watched, others = (slices_of("b", seed, 0, n) for seed, n in ((10 + draw, count), (3, 40), (4, 100)))
+    tuned = deepcopy(network)
+    seed_everything(draw)
+    fit(tuned, labelled.images, labelled.classes, **AFTER, rate=rate, seed=draw, name="few labels")
+    return tuple(accuracy(tuned, slices.images, slices.classes) for slices in (watched, others))
+
+
+def with_few_labels(networks: Networks, seed: int) -> dict[str, float]:
+    """Accuracy in 100 other patients of scanner b: by network, start and number of labelled patients, mean of the sets
+    of labelled patients. `0`: as it came from the phantoms, without any label of scanner b."""
+    found, others = {}, slices_of("b", 4, 0, 100)
+    for name, network in networks.items():
+        if name.endswith(STARTS[1]):
+            found[f"{name}, 0"] = accuracy(network, others.images, others.classes)
+        rate = max(RATES, key=lambda rate, network=network: learn_after(network, 50, seed + DRAWS, rate)[0])
+        for count in LABELLED:
+            found[f"{name}, {count}"] = mean(learn_after(network, count, seed + n, rate)[1] for n in range(DRAWS))
+    return found
+
+
+MODELS = {
+    "few_labels": Model(
+        "three networks that find lesions: new, after labelled phantoms, after painting what was hidden",
+        lambda: {f"{name}, {start}": classifier(name) for name, start in product(FEATURES, STARTS)},
+        learn_before, with_few_labels, THREE,
+    ),
+}  # fmt: skip
