@@ -75,3 +75,38 @@ Exercise(
         (lambda image, factor: F.max_pool2d(image[None, None], factor), "Right numbers in too many axes: (H, W) goes in, and two axes come out."),
     ],
 )  # fmt: skip
+
+
+def cut_into_patches(image: Tensor, size: int) -> Tensor:
+    """The squares of size x size pixels of an image (H, W), row by row, each as a line of numbers: (patches, size * size)."""
+    rows, columns = (side // size for side in image.shape)
+    squares = image.reshape(rows, size, columns, size).transpose(1, 2)  # (rows, columns, size, size)
+    return squares.reshape(rows * columns, size * size)
+
+
+def _column_by_column(image: Tensor, size: int) -> Tensor:
+    return image.unfold(0, size, size).unfold(1, size, size).transpose(0, 1).reshape(-1, size**2)
+
+
+def _lying_squares(image: Tensor, size: int) -> Tensor:
+    return image.unfold(0, size, size).unfold(1, size, size).transpose(2, 3).reshape(-1, size**2)
+
+
+def _overlapping(image: Tensor, size: int) -> Tensor:
+    return image.unfold(0, size, 1).unfold(1, size, 1).reshape(-1, size**2)
+
+
+Exercise(
+    "convolution.cut_into_patches",
+    reference=cut_into_patches,
+    inputs=lambda: (torch.randn(6, 9), 3),
+    wrong=[
+        (lambda image, size: image.reshape(-1, size**2), "These are stripes: nine neighbours in a row, not a square. Give `reshape` rows of squares, rows in a square, columns of squares, columns in a square, and bring the two in the middle into the right order."),
+        (_column_by_column, "The squares come column by column: first all of the top row, from left to right."),
+        (_lying_squares, "Within each square rows and columns have changed places."),
+        (_overlapping, "The squares overlap: move on by `size` pixels, not by one."),
+        (lambda image, size: cut_into_patches(image, size).reshape(-1, size, size), "Right squares: now lay each out as one line of size * size numbers."),
+        (lambda image, size: cut_into_patches(image, size).T, "Lines and columns have changed places: one line for each square."),
+        (lambda image, size: cut_into_patches(image, size).mean(1), "Keep all pixels of a square, not their mean."),
+    ],
+)  # fmt: skip

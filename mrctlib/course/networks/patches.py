@@ -14,21 +14,18 @@ from mrctlib.course.networks.classifiers import BasicBlock
 class ConvNeXtBlock(nn.Module):
     """(N, width, H, W) to the same: a 7 x 7 kernel in each channel alone, then a small network at each place alone.
 
-    Liu et al. 2022. (There the normalisation is over the channels of a place; here over all of an image.)
+    Liu et al. 2022.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.f = nn.Sequential(
-            nn.Conv2d(width, width, 7, padding=3, groups=width),
-            nn.GroupNorm(1, width),
-            nn.Conv2d(width, 4 * width, 1),
-            nn.GELU(),
-            nn.Conv2d(4 * width, width, 1),
-        )
+        self.places = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.alone = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.f(x)
+        y = self.places(x).movedim(1, -1)  # (N, H, W, width)
+        return x + self.alone(self.norm(y)).movedim(-1, 1)
 
 
 class AttentionBlock(nn.Module):
