@@ -5,6 +5,7 @@ Nothing is executed.
 """
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from myst_nb.core.render import NbElementRenderer
 from sphinx.util import logging
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tools"))
 # The one place that says where the course lives.
 COURSE = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 VIEWS = (HERE / "_static" / "views" / "data.js").read_text(encoding="utf-8")
@@ -75,6 +77,14 @@ def render_image(renderer, data, draw=NbElementRenderer.render_image):
     return drawn
 
 
+def write_networks(app, _):
+    """The weights of the live view, from the shelf."""
+    import live_view
+
+    live_view.write(Path(app.outdir) / "_static" / "networks.js")
+
+
 def setup(app):
+    app.connect("build-finished", write_networks)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     NbElementRenderer.render_image = render_image

@@ -347,7 +347,7 @@ def side_by_side(mr: Volume, ct: Volume, made: Mapping[str, Volume], body: np.nd
 def progression(rows: Sequence[Mapping]) -> Figure:
     """How the runs of a comparison went, a line for each seed: the error in slices of other patients and the
     correlation with the MR, over the steps."""
-    figure, axes = plots.new_figure(1, 2, width=6.2, height=5.2)
+    figure, axes = plots.new_figure(1, 2, width=5.2, height=4.4)
     colours = dict(zip(tried_rates(), plots.COLOURS, strict=False))  # a method has the same in all figures
     for row in rows:
         steps, label = [look["step"] for look in row["progress"]], None if row["seed"] else row["method"]

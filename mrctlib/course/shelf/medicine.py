@@ -15,7 +15,7 @@ from mrctlib.course.fidelity import density_and_coverage, nearer_to_training, to
 from mrctlib.course.lesions import BOX, SHAPE
 from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.gan import GrainyGenerator
-from mrctlib.course.nodules import draw_nodules, measure_nodules
+from mrctlib.course.nodules import draw_nodules, lung_hu, measure_nodules, scan
 from mrctlib.course.shelf.game import game, steady_discriminator, steady_projection
 from mrctlib.phantom.head import draw_patient
 from mrctlib.runtime import digest
@@ -31,11 +31,27 @@ SIZES, RATE = {"latent": LATENT, "width": WIDTH}, 1e-3
 # ------------------------------------------------------------------------------------------------ nodules
 
 
+class ScannedLung(nn.Module):
+    """Noise (N, LATENT) to nodules (N, 1, 56, 56): a network draws the lung, and the scanner, whose blur and noise are
+    known, makes the image. Bora et al. 2018 (AmbientGAN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = GrainyGenerator(LATENT, WIDTH, 7)
+
+    def lung(self, noise: Tensor) -> Tensor:
+        """In HU, without blur or noise; a little beyond the window, as calcium is."""
+        return lung_hu(1.3 * self.layers(noise))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return scan(self.lung(noise))
+
+
 def learn_nodules(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """A nodule from noise alone."""
     images = draw_nodules(LEARNED, seed=0)[0]
     data = {"name": f"{LEARNED} drawn nodules", "digest": digest(images)}
-    return game(networks, folder, seed, SIZES, images, phases=[(12_000, RATE)]) | {"data": data}
+    return game(networks, folder, seed, SIZES, images, phases=[(12_000, RATE), (4000, RATE / 5)]) | {"data": data}
 
 
 def nodules_made(networks: Networks, seed: int) -> dict[str, float]:
@@ -135,8 +151,8 @@ def heads_made(networks: Networks, seed: int) -> dict[str, float]:
 
 MODELS = {
     "nodules": Model(
-        "a GAN of lung nodules (after Chuquicusma et al. 2018), with grain and an R1 penalty",
-        lambda: {"generator": GrainyGenerator(LATENT, WIDTH, 7), "discriminator": steady_discriminator(WIDTH, 7)},
+        "a GAN of lung nodules (after Chuquicusma et al. 2018) that leaves the scanner's noise to the scanner",
+        lambda: {"generator": ScannedLung(), "discriminator": steady_discriminator(24, 7)},
         learn_nodules, nodules_made,
     ),
     "heads": Model(
