@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,13 @@ class ScannedLung(nn.Module):
         return scan(self.lung(noise))
 
 
-def learn_nodules(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
+def learn_nodules(
+    networks: Networks, folder: Path, seed: int, phases: Sequence[tuple[int, float]] = ((12_000, RATE),)
+) -> dict[str, Any]:
     """A nodule from noise alone."""
     images = draw_nodules(LEARNED, seed=0)[0]
     data = {"name": f"{LEARNED} drawn nodules", "digest": digest(images)}
-    return game(networks, folder, seed, SIZES, images, phases=[(12_000, RATE), (4000, RATE / 5)]) | {"data": data}
+    return game(networks, folder, seed, SIZES, images, phases=phases) | {"data": data}
 
 
 def nodules_made(networks: Networks, seed: int) -> dict[str, float]:
@@ -153,6 +156,11 @@ MODELS = {
     "nodules": Model(
         "a GAN of lung nodules (after Chuquicusma et al. 2018) that leaves the scanner's noise to the scanner",
         lambda: {"generator": ScannedLung(), "discriminator": steady_discriminator(24, 7)},
+        partial(learn_nodules, phases=((12_000, RATE), (4000, RATE / 5))), nodules_made,
+    ),
+    "nodules_noise_learned": Model(
+        "the same with a generator that has to learn the noise as well: a control",
+        lambda: {"generator": GrainyGenerator(LATENT, WIDTH, 7), "discriminator": steady_discriminator(WIDTH, 7)},
         learn_nodules, nodules_made,
     ),
     "heads": Model(
