@@ -5,6 +5,7 @@ Nothing is executed.
 """
 
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -16,11 +17,15 @@ from sphinx.util import logging
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
+import live_view
+from front_door import cards
+
 # The one place that says where the course lives.
 COURSE = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 VIEWS = (HERE / "_static" / "views" / "data.js").read_text(encoding="utf-8")
 
 project = "Deep learning for medical images"
+author = "its authors"
 html_title = project
 html_show_copyright = False
 language = "en"
@@ -32,6 +37,11 @@ myst_heading_anchors = 3
 # How each view was made, for its page: tools/site_views.py has written it beside what the view shows.
 myst_substitutions = {
     f"{name}_made": view["made"] for name, view in json.loads(VIEWS[VIEWS.index("{") : VIEWS.rindex("}") + 1]).items()
+}
+# What a link to the course shows where it is posted.
+myst_html_meta = {
+    "property=og:image": COURSE["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
+    + "/main/site/_static/views/door.png"
 }
 # A widget is stored with its picture, and the picture is shown. A notebook's headings may skip a level.
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
@@ -79,12 +89,17 @@ def render_image(renderer, data, draw=NbElementRenderer.render_image):
 
 def write_networks(app, _):
     """The weights of the live view, from the shelf."""
-    import live_view
-
     live_view.write(Path(app.outdir) / "_static" / "networks.js")
+
+
+def fill_front_door(app, page, source):
+    """A card for each notebook, where the first page says `<!-- cards: FOLDER -->`."""
+    if page == "index":
+        source[0] = re.sub(r"<!-- cards: (\w+) -->", lambda at: cards(HERE / at[1]), source[0])
 
 
 def setup(app):
     app.connect("build-finished", write_networks)
+    app.connect("source-read", fill_front_door)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     NbElementRenderer.render_image = render_image

@@ -177,7 +177,7 @@ def views() -> dict[str, dict]:
 
 def test_views_have_labelled_sliders_and_say_how_they_were_made(pages):
     seen = {}
-    for page in (page for name, page in pages.items() if name.startswith("views/")):
+    for page in (page for name, page in pages.items() if name.startswith("views/") and page.select(".view")):
         (view,) = page.select(".view")
         seen[view["data-view"]] = " ".join(page.select_one("article").text.split()).replace("’", "'")
         sliders = view.select("input[type=range]")
@@ -188,16 +188,32 @@ def test_views_have_labelled_sliders_and_say_how_they_were_made(pages):
             "../_static/views/data.js",
             "../_static/views.js",
         }
-    assert seen.keys() == views().keys() == {"window", "latent", "cyclegan", "gradcam"}
+    seen["door"] = " ".join(pages["index.html"].text.split())
+    assert seen.keys() == views().keys() == {"window", "latent", "cyclegan", "gradcam", "door"}
     for name, view in views().items():
         assert view["made"] in seen[name] and "seed" in view["made"]
+
+
+def test_the_first_page_has_a_card_for_every_notebook(pages):
+    found = {card.select_one("a")["href"]: card for card in pages["index.html"].select(".card-of-notebook")}
+    assert found.keys() == {page_of(notebook) for notebook in NOTEBOOKS}
+    for notebook in NOTEBOOKS:
+        card = found[page_of(notebook)]
+        assert stored(notebook)[0]["source"][0].removeprefix("# ").strip() == card.select_one("strong").text
+        assert "minute" in card.text and "Assumed" in card.text and len(card.select_one("img")["alt"]) > 20
+        assert {a.text for a in card.select("a")} >= {"Colab", "Binder"}
+
+
+def test_the_live_view_is_small(site):
+    live = [site / "_static" / name for name in ("networks.js", "network.js", "live.js")]
+    assert sum(path.stat().st_size for path in [*live, site / "views" / "5_mr_to_ct_live.html"]) < 6_000_000
 
 
 def test_views_are_whole_and_small():
     shown = views()
     hu = base64.b64decode(shown["window"]["hu"])
     assert len(hu) == 2 * shown["window"]["width"] * shown["window"]["height"]
-    for name in shown.keys() - {"window"}:
+    for name in shown.keys() - {"window", "door"}:
         words = shown[name]["words"]
         with Image.open(VIEWS / f"{name}.png") as frames:
             assert frames.size == (shown[name]["width"] * len(words[0]), shown[name]["height"] * len(words))

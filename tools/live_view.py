@@ -18,7 +18,7 @@ from mrctlib.course.shelf.translation import pair_of, stranger
 from mrctlib.data.volumes import normalise_mr
 
 NETWORKS = {"with pairs": "paired_mr_to_ct", "CycleGAN": "cyclegan_mr_to_ct", "no adversary": "without_adversary"}
-PEOPLE, HEIGHTS = (1, 3), (0.3, 0.55)  # strangers, and where in their heads, from the lowest slice to the highest
+PEOPLE, HEIGHTS = (1, 3), (0.15, 0.4)  # strangers, and where in their heads, from the lowest slice to the highest
 FINE = 8192  # steps of an MR's brightness for each 1
 
 

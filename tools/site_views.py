@@ -1,4 +1,4 @@
-"""Draw what the views of the site show, with the course's own library: python tools/site_views.py [folder].
+"""Draw what the views of the site show, with the course's own library: python tools/site_views.py [VIEW ...].
 
 The views run without a kernel, so all their pictures are drawn beforehand, on embedded data, at the cpu tier. The
 results are small and kept in git (site/_static/views): building the site trains nothing. Frames lie side by side in one
@@ -24,20 +24,23 @@ from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from mrctlib import plots, setup
-from mrctlib.course import explain
+from mrctlib.course import explain, models
 from mrctlib.course.digits import embedded_digits
 from mrctlib.course.judge import train_judge
 from mrctlib.course.lesions import FINDINGS, draw_lesion_slices
 from mrctlib.course.networks.classifiers import average_and_classify, conv_bn_relu
 from mrctlib.course.networks.gan import Discriminator, Generator
+from mrctlib.course.shelf.translation import pair_of, stranger
 from mrctlib.data.cohorts import find_cases, split_cases
 from mrctlib.data.slices import slice_set
+from mrctlib.data.volumes import normalise_mr
 from mrctlib.phantom import head
 from mrctlib.phantom.imaging import SCANNERS
 from mrctlib.runtime import Tier, seed_everything
 from mrctlib.training.gan import make, play
-from mrctlib.training.recipe import PHANTOM_SHAPES, cohort_slices, recipe_for
+from mrctlib.training.recipe import PHANTOM_SHAPES, Recipe, cohort_slices, recipe_for
 from mrctlib.training.supervised import accuracy, fit, predict
+from mrctlib.training.synthesis import synthesize
 from mrctlib.training.translation import TranslationTraining
 
 VIEWS = Path(__file__).parent.parent / "site" / "_static" / "views"
@@ -52,6 +55,12 @@ def write_views(views: dict[str, dict], folder: Path) -> None:
     """Write data.js, a line for each view."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(view)}" for name, view in views.items())
     (folder / "data.js").write_text(f"const VIEWS = {{\n{lines}\n}};\n", encoding="utf-8")
+
+
+def read_views() -> dict[str, dict]:
+    """What data.js says of each view."""
+    text = (VIEWS / "data.js").read_text(encoding="utf-8")
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
 
 
 def write_png(image: np.ndarray, path: Path) -> None:
@@ -224,17 +233,42 @@ def _outlined(pictures: np.ndarray, masks: np.ndarray, colour: str, times: int =
     return np.concatenate([np.pad(p, ((gap // 2,) * 2, (gap // 2,) * 2, (0, 0)), constant_values=1) for p in large], 1)
 
 
+# ---------------------------------------------------------------------------------------------------- front door
+
+
+def draw_door(folder: Path) -> dict:
+    """One slice as MR and as the CT that the shipped CycleGAN makes of it, and one picture of a half of each."""
+    mr, _, body = pair_of(stranger(0, 1))
+    (networks, about), at = models.load("cyclegan_mr_to_ct"), 52
+    sct = synthesize(networks["to_ct"], mr, body, Recipe.from_json(about["recipe"]))
+    low, high = plots.BONE_WINDOW
+    grey = (
+        plots.plane(normalise_mr(mr.data, body), "axial", at) / 2 + 0.5,
+        (plots.plane(sct, "axial", at) - low) / (high - low),
+    )
+    pictures = [np.kron(np.clip(image[10:-10, 18:-18], 0, 1), np.ones((4, 4))) for image in grey]
+    for name, picture in zip(("mr", "ct"), pictures, strict=True):
+        write_png(picture, folder / f"door_{name}.png")
+    half = pictures[0].shape[1] // 2
+    write_png(np.concatenate([pictures[0][:, :half], pictures[1][:, half:]], 1), folder / "door.png")
+    return {
+        "made": f"The shipped CycleGAN on a phantom head that it has not met (seed {SEED}); CT from {low:.0f} to "
+        f"{high:.0f} HU."
+    }
+
+
 DRAW: dict[str, Callable[[Path], dict]] = {
     "window": draw_window,
     "latent": draw_latent,
     "cyclegan": draw_cyclegan,
     "gradcam": draw_gradcam,
+    "door": draw_door,
 }
 
 
 if __name__ == "__main__":
     setup()
-    here = Path(sys.argv[1]) if len(sys.argv) > 1 else VIEWS
-    write_views({name: draw(here) for name, draw in DRAW.items()}, here)
-    for path in sorted(here.iterdir()):
+    views = read_views() | {name: DRAW[name](VIEWS) for name in sys.argv[1:] or DRAW}
+    write_views(views, VIEWS)
+    for path in sorted(VIEWS.iterdir()):
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB")

@@ -68,6 +68,7 @@
       if (waits[name]) ask(name, waits[name]);
       draw(name);
       if (data.asked === asked) view.dataset[`ms${names.indexOf(name)}`] = Math.round(performance.now() - since);
+      view.dataset.waiting = names.filter((other) => workers[other].busy).length;
       say();
     };
   }
@@ -90,6 +91,7 @@
     since = performance.now();
     asked++;
     for (const name of names) ask(name, { image: pictures.MR, asked });
+    view.dataset.waiting = names.length;
     draw("MR");
     draw("CT");
   }

@@ -39,6 +39,17 @@ def page(browser):
 
 
 @pytest.fixture
+def faults(page):
+    """What went wrong on the page, or was asked of the web."""
+    seen = []
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    page.on("console", lambda message: seen.append(message.text) if message.type == "error" else None)
+    page.on("requestfailed", lambda request: seen.append(f"not there: {request.url}"))
+    page.on("request", lambda request: request.url.startswith("http") and seen.append(f"asked for {request.url}"))
+    return seen
+
+
+@pytest.fixture
 def shot(page) -> Callable[..., None]:
     """Call it with a name, and with what should stand in the middle: a PNG of the window as it is now."""
 

@@ -98,7 +98,9 @@ MODELS = {
     "cyclegan_without_profile": model(
         "a CycleGAN with neither profile nor MIND, whose adversary has to do it", WITHOUT_PROFILE, "to_ct", "to_mr"
     ),
-    "without_adversary": model("the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct"),
+    "without_adversary": model(
+        "the same without its adversary: a control", replace(WITHOUT_PROFILE, gan=OFF), "to_ct", seeds=(0,)
+    ),
     "gan_without_profile": model("the same without the way back", replace(WITHOUT_PROFILE, cycle=OFF), "to_ct"),
     "cyclegan_hiding": model(
         "a CycleGAN whose cycle must be exact, without noise", HIDING, "to_ct", "to_mr", seeds=(0,)
