@@ -67,6 +67,11 @@ def threshold_in_numpy(chances, classes, miss):
     return np.append(oddities, 1.0)[min(k, len(oddities) + 1) - 1]
 
 
+def patches_one_by_one(image, size):
+    corners = [(row, column) for row in range(0, image.shape[0], size) for column in range(0, image.shape[1], size)]
+    return torch.stack([image[row : row + size, column : column + size].flatten() for row, column in corners])
+
+
 def mixture_step_by_step(betas):
     signal, noise, found = 1.0, 0.0, []
     for beta in betas.tolist():
@@ -133,6 +138,8 @@ OTHER_WAYS = [
     ("voxels.thick_slices", thick_slices_one_by_one),
     ("maps.integrated_gradients", shares_with_a_list),
     ("maps.conformal_threshold", threshold_in_numpy),
+    ("convolution.cut_into_patches", lambda image, size: F.unfold(image[None, None], size, stride=size)[0].T),
+    ("convolution.cut_into_patches", patches_one_by_one),
     ("diffusion.signal_and_noise", mixture_step_by_step),
     ("diffusion.denoising_loss", loss_by_the_image),
     ("diffusion.turn_back", turned_by_an_angle),
