@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrctlib.course.lesions import FINDINGS, LesionSlices, draw_lesion_slices
-from mrctlib.course.models import THREE, Model, Networks
+from mrctlib.course.models import Model, Networks
 from mrctlib.course.networks.classifiers import average_and_classify
 from mrctlib.course.networks.patches import VisionTransformer, convnext, resnet
 from mrctlib.runtime import digest
@@ -106,6 +106,6 @@ MODELS = {
     "few_labels": Model(
         "three networks that find lesions: new, after labelled phantoms, after painting what was hidden",
         lambda: {f"{name}, {start}": classifier(name) for name, start in product(FEATURES, STARTS)},
-        learn_before, with_few_labels, THREE,
+        learn_before, with_few_labels, (0, 2),
     ),
 }  # fmt: skip
