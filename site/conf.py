@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
 import live_view
 from front_door import cards
+from lecturer_page import page as lecturer_page
 
 # The one place that says where the course lives.
 COURSE = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -92,14 +93,17 @@ def write_networks(app, _):
     live_view.write(Path(app.outdir) / "_static" / "networks.js")
 
 
-def fill_front_door(app, page, source):
-    """A card for each notebook, where the first page says `<!-- cards: FOLDER -->`."""
+def fill(app, page, source):
+    """Put in what is read from the notebooks: the cards of the first page, the questions of the page for lecturers."""
+    if page == "lecturer":
+        notebooks = [path for folder in ("lectures", "labs") for path in sorted((HERE / folder).glob("*.ipynb"))]
+        source[0] = source[0].replace("<!-- questions -->", lecturer_page(notebooks))
     if page == "index":
         source[0] = re.sub(r"<!-- cards: (\w+) -->", lambda at: cards(HERE / at[1]), source[0])
 
 
 def setup(app):
     app.connect("build-finished", write_networks)
-    app.connect("source-read", fill_front_door)
+    app.connect("source-read", fill)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     NbElementRenderer.render_image = render_image

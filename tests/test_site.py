@@ -157,7 +157,9 @@ def test_launch_buttons_follow_the_fork(tmp_path):
     from bs4 import BeautifulSoup
 
     lab = "02_saliency_and_gradcam"
-    shutil.copytree(ROOT / "site", tmp_path / "site", ignore=shutil.ignore_patterns("lectures", "labs", "index.md"))
+    shutil.copytree(
+        ROOT / "site", tmp_path / "site", ignore=shutil.ignore_patterns("lectures", "labs", "index.md", "lecturer.md")
+    )
     (tmp_path / "tools").symlink_to(ROOT / "tools")
     (tmp_path / "site" / "labs").mkdir()
     for needed in ("02_saliency_and_gradcam", "03_mnist_gans", "08_mr_to_ct_cyclegan"):  # the views speak of them
@@ -203,6 +205,24 @@ def test_the_first_page_has_a_card_for_every_notebook(pages):
         assert stored(notebook)[0]["source"][0].removeprefix("# ").strip() == card.select_one("strong").text
         assert "minute" in card.text and "Assumed" in card.text and len(card.select_one("img")["alt"]) > 20
         assert {a.text for a in card.select("a")} >= {"Colab", "Binder"}
+
+
+def test_the_page_for_lecturers_has_every_question_and_its_answer(pages):
+    from mrctlib.course.exercises.core import Question, load_all, registry
+
+    load_all()
+    text = " ".join(pages["lecturer.html"].select_one("article").text.split())
+    in_notebooks = "".join(notebook.read_text(encoding="utf-8") for notebook in NOTEBOOKS)
+    asked = [
+        entry
+        for name, entry in registry.items()
+        if isinstance(entry, Question) and f'question(\\"{name}' in in_notebooks
+    ]
+    assert len(asked) > 60
+    plain = re.sub(r"[^a-z]", "", text.lower())
+    for question in asked:
+        assert re.sub(r"[^a-z]", "", re.sub(r"[$`*_].*", "", question.text).lower())[:40] in plain, question.name
+    assert text.count("Learning outcomes") == len(NOTEBOOKS)
 
 
 def test_the_live_view_is_small(site):

@@ -17,7 +17,7 @@ READY = "document.querySelector('.live').dataset.ms0 && document.querySelector('
 
 @pytest.fixture(scope="module")
 def site(browser, tmp_path_factory):
-    wanted = "index.md,views/5_*,labs/08_*,lectures/02_*"
+    wanted = "index.md,lecturer.md,views/5_*,labs/08_*,lectures/02_*"
     return build(ROOT / "site", tmp_path_factory.mktemp("site"), "-D", f"include_patterns={wanted}")
 
 

@@ -13,7 +13,7 @@ NOTEBOOKS = "labs/02_*", "labs/03_*", "labs/08_*", "lectures/04_*"
 
 @pytest.fixture(scope="module")
 def site(browser, tmp_path_factory):
-    wanted = ",".join(["index.md", "views/*", *NOTEBOOKS])
+    wanted = ",".join(["index.md", "lecturer.md", "views/*", *NOTEBOOKS])
     return build(ROOT / "site", tmp_path_factory.mktemp("site"), "-D", f"include_patterns={wanted}")
 
 
