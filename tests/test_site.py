@@ -164,7 +164,9 @@ def test_launch_buttons_follow_the_fork(tmp_path):
     (tmp_path / "site" / "labs").mkdir()
     for needed in ("02_saliency_and_gradcam", "03_mnist_gans", "08_mr_to_ct_cyclegan"):  # the views speak of them
         shutil.copy(ROOT / "labs" / f"{needed}.ipynb", tmp_path / "site" / "labs")
-    (tmp_path / "site" / "index.md").write_text("# Fork\n\n```{toctree}\n:glob:\nlabs/*\nviews/*\n```\n")
+    (tmp_path / "site" / "lectures").mkdir()
+    shutil.copy(ROOT / "lectures" / "05_gan_theory.ipynb", tmp_path / "site" / "lectures")
+    (tmp_path / "site" / "index.md").write_text("# Fork\n\n```{toctree}\n:glob:\nlabs/*\nlectures/*\nviews/*\n```\n")
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(text.replace(f"github.com/{repository()}", "github.com/some/fork"))
     page = build(tmp_path / "site", tmp_path / "out") / "labs" / f"{lab}.html"

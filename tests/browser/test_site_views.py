@@ -1,14 +1,14 @@
 """The site in a real Chromium, opened from its folder: search, and every view moves when its controls do.
 
-The live view has tests of its own in test_live_view.py.
+Those that compute in the page have tests of their own: test_live_view.py, test_game_view.py.
 """
 
 import pytest
 from test_site import ROOT, build
 
-VIEWS = sorted(set((ROOT / "site" / "views").glob("*.md")) - {ROOT / "site" / "views" / "5_mr_to_ct_live.md"})
+VIEWS = sorted(set((ROOT / "site" / "views").glob("*.md")) - set((ROOT / "site" / "views").glob("[56]_*.md")))
 # The views, and the notebooks that they speak of: the whole site is for tests/test_site.py.
-NOTEBOOKS = "labs/02_*", "labs/03_*", "labs/08_*", "lectures/04_*"
+NOTEBOOKS = "labs/02_*", "labs/03_*", "labs/08_*", "lectures/04_*", "lectures/05_*"
 
 
 @pytest.fixture(scope="module")
