@@ -93,11 +93,23 @@ def write_networks(app, _):
     live_view.write(Path(app.outdir) / "_static" / "networks.js")
 
 
+def views_of(page, built):
+    """Links to the views that speak of a notebook."""
+    views = [path for path in sorted((HERE / "views").glob("*.md")) if f"views/{path.stem}" in built]
+    speak = [view for view in views if f"</{page}>" in view.read_text(encoding="utf-8")]
+    return ", ".join(f"{{doc}}`/views/{view.stem}`" for view in speak)
+
+
 def fill(app, page, source):
-    """Put in what is read from the notebooks: the cards of the first page, the questions of the page for lecturers."""
+    """Put in what is read from elsewhere: cards on the first page, questions for lecturers, in a notebook its views."""
     if page == "lecturer":
         notebooks = [path for folder in ("lectures", "labs") for path in sorted((HERE / folder).glob("*.ipynb"))]
         source[0] = source[0].replace("<!-- questions -->", lecturer_page(notebooks))
+    if page.startswith(("lectures/", "labs/")) and (links := views_of(page, app.env.found_docs)):
+        notebook = json.loads(source[0])
+        said = {"cell_type": "markdown", "id": "views", "metadata": {}, "source": f"To handle it in the page: {links}."}
+        notebook["cells"].insert(2, said)
+        source[0] = json.dumps(notebook)
     if page == "index":
         source[0] = re.sub(r"<!-- cards: (\w+) -->", lambda at: cards(HERE / at[1]), source[0])
 

@@ -209,6 +209,15 @@ def test_the_first_page_has_a_card_for_every_notebook(pages):
         assert {a.text for a in card.select("a")} >= {"Colab", "Binder"}
 
 
+def test_a_notebook_leads_to_the_views_that_speak_of_it(pages):
+    for view in ROOT.glob("site/views/*.md"):
+        for notebook in re.findall(r"</((?:labs|lectures)/\w+)>", view.read_text(encoding="utf-8")):
+            assert pages[f"{notebook}.html"].select(f'article a[href="../views/{view.stem}.html"]'), (
+                view.stem,
+                notebook,
+            )
+
+
 def test_the_page_for_lecturers_has_every_question_and_its_answer(pages):
     from mrctlib.course.exercises.core import Question, load_all, registry
 

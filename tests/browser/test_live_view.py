@@ -128,3 +128,36 @@ def test_the_head_turns_from_mr_into_ct(site, page, faults, shot):
     assert head.screenshot() != under
     shot("site_front_door")
     assert not faults
+
+
+LOWEST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => [r, g, b].map((c) => linear(c / 255))
+    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = parse(getComputedStyle(element).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0.99) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("article *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest("option, noscript, script, .headerlink")) continue;
+    const [a, b] = [parse(getComputedStyle(element).color), ground(element)].map(light).sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), element.textContent.trim().slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0])[0];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["index.html", "views/5_mr_to_ct_live.html", "lecturer.html"])
+def test_text_stands_out_from_its_ground(address, scheme, site, page):
+    page.emulate_media(color_scheme=scheme)
+    page.goto((site / address).as_uri())
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    ratio, text = page.evaluate(LOWEST)
+    assert ratio >= 4.5, f"{text!r} has a contrast of {ratio:.1f}: WCAG asks for 4.5"
