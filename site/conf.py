@@ -18,12 +18,11 @@ from sphinx.util import logging
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
 import live_view
-from front_door import cards
-from lecturer_page import page as lecturer_page
+from notebook_pages import cards, for_lecturers
+from site_views import read_views
 
 # The one place that says where the course lives.
 COURSE = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-VIEWS = (HERE / "_static" / "views" / "data.js").read_text(encoding="utf-8")
 
 project = "Deep learning for medical images"
 author = "its authors"
@@ -36,9 +35,7 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # How each view was made, for its page: tools/site_views.py has written it beside what the view shows.
-myst_substitutions = {
-    f"{name}_made": view["made"] for name, view in json.loads(VIEWS[VIEWS.index("{") : VIEWS.rindex("}") + 1]).items()
-}
+myst_substitutions = {f"{name}_made": view["made"] for name, view in read_views().items()}
 # What a link to the course shows where it is posted.
 myst_html_meta = {
     "property=og:image": COURSE["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
@@ -104,7 +101,7 @@ def fill(app, page, source):
     """Put in what is read from elsewhere: cards on the first page, questions for lecturers, in a notebook its views."""
     if page == "lecturer":
         notebooks = [path for folder in ("lectures", "labs") for path in sorted((HERE / folder).glob("*.ipynb"))]
-        source[0] = source[0].replace("<!-- questions -->", lecturer_page(notebooks))
+        source[0] = source[0].replace("<!-- questions -->", for_lecturers(notebooks))
     if page.startswith(("lectures/", "labs/")) and (links := views_of(page, app.env.found_docs)):
         notebook = json.loads(source[0])
         said = {"cell_type": "markdown", "id": "views", "metadata": {}, "source": f"To handle it in the page: {links}."}

@@ -29,11 +29,10 @@ def write(path: Path) -> None:
 
 
 def tensors(key: str) -> list[dict[str, Any]]:
-    """Name, shape and numbers of each tensor of a shipped generator, large ones in half precision."""
+    """Name, shape and numbers of each tensor of a shipped generator, in half precision."""
     state = models.load(key)[0]["to_ct"].state_dict()
     return [
-        {"name": name, "shape": list(value.shape)}
-        | {"halves" if value.numel() > 1 else "singles": encoded(value.numpy(), "<f2" if value.numel() > 1 else "<f4")}
+        {"name": name, "shape": list(value.shape), "halves": encoded(value.numpy(), "<f2")}
         for name, value in state.items()
     ]
 

@@ -41,8 +41,13 @@ def scan(hu: Tensor, random: torch.Generator | None = None) -> Tensor:
     """What the scanner makes of a piece of lung in HU, (N, 1, 56, 56): blurred, with noise of 50 HU, from -1 to 1."""
     blurred = F.avg_pool2d(hu, 3, 1, 1, count_include_pad=False)
     noise = _smooth(torch.randn(len(hu), 1, 40, 40, generator=random, device=hu.device))
+    return in_window(blurred + 50 * noise)
+
+
+def in_window(hu: Tensor) -> Tensor:
+    """HU to values from -1 to 1, black to white."""
     low, high = LUNG_WINDOW
-    return ((blurred + 50 * noise - low) / (high - low) * 2 - 1).clamp(-1, 1)
+    return ((hu - low) / (high - low) * 2 - 1).clamp(-1, 1)
 
 
 def lung_hu(images: Tensor) -> Tensor:

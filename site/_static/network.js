@@ -12,10 +12,9 @@ function unet(tensors) {
   }
 
   const weights = {}; // name: {data, shape}
-  for (const { name, shape, halves, singles } of tensors) {
-    const bytes = Uint8Array.from(atob(halves ?? singles), (character) => character.charCodeAt(0)).buffer;
-    const data = halves ? Float32Array.from(new Uint16Array(bytes), single) : new Float32Array(bytes);
-    weights[name] = { data, shape };
+  for (const { name, shape, halves } of tensors) {
+    const bytes = Uint8Array.from(atob(halves), (character) => character.charCodeAt(0));
+    weights[name] = { data: Float32Array.from(new Uint16Array(bytes.buffer), single), shape };
   }
 
   // 3 x 3, padding of 1, stride 1 or 2. Every kernel runs along whole rows, nine products for each output.

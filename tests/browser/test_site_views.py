@@ -1,6 +1,6 @@
 """The site in a real Chromium, opened from its folder: search, and every view moves when its controls do.
 
-Those that compute in the page have tests of their own: test_live_view.py, test_game_view.py.
+Those that compute in the page have tests of their own: test_computing_views.py.
 """
 
 import pytest

@@ -39,14 +39,18 @@ AFTER = {"steps": 800, "batch": 32, "rate": 2e-3, "weight_decay": 0.05}
 def classifier(name: str) -> nn.Sequential:
     """Slices (N, 1, 40, 32) to scores of `FINDINGS`: features, and their mean over the image."""
     features = FEATURES[name]()
-    width = features(torch.zeros(1, 1, *SIZE)).shape[1]
-    return nn.Sequential(features, average_and_classify(width, len(FINDINGS)))
+    return nn.Sequential(features, average_and_classify(channels(features), len(FINDINGS)))
+
+
+def channels(features: nn.Module) -> int:
+    """How many maps a network hands on."""
+    return features(torch.zeros(1, 1, *SIZE)).shape[1]
 
 
 @cache
-def slices_of(scanner: str, seed: int, first: int, count: int) -> LesionSlices:
+def slices_of(scanner: str, seed: int, count: int) -> LesionSlices:
     """Slices of `count` patients."""
-    return draw_lesion_slices(seed, range(first, first + count), coarser=2, scanner=scanner)
+    return draw_lesion_slices(seed, range(count), coarser=2, scanner=scanner)
 
 
 def hide(images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,13 +69,12 @@ def hidden_error(painted: Tensor, asked: Tensor) -> Tensor:
 
 def painter(features: nn.Module) -> nn.Sequential:
     """Features with one layer that paints the pixels of each patch: SimMIM (Xie et al. 2022)."""
-    width = features(torch.zeros(1, 1, *SIZE)).shape[1]
-    return nn.Sequential(features, nn.Conv2d(width, PATCH**2, 1), nn.PixelShuffle(PATCH))
+    return nn.Sequential(features, nn.Conv2d(channels(features), PATCH**2, 1), nn.PixelShuffle(PATCH))
 
 
 def learn_before(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
     """Each network but those from scratch learns something that needs no labels of the hospital."""
-    phantoms, archive, seconds = slices_of("a", 1, 0, PATIENTS), slices_of("b", 2, 0, PATIENTS), 0.0
+    phantoms, archive, seconds = slices_of("a", 1, PATIENTS), slices_of("b", 2, PATIENTS), 0.0
     for name, start in product(FEATURES, STARTS[1:]):
         network = networks[key := f"{name}, {start}"]
         asked = BEFORE | {"seed": seed, "name": key, "folder": folder / key}
@@ -86,7 +89,7 @@ def learn_before(networks: Networks, folder: Path, seed: int) -> dict[str, Any]:
 
 def learn_after(network: nn.Module, count: int, seed: int) -> float:
     """Train a copy of a network on `count` labelled patients of scanner b: its accuracy in 100 others."""
-    labelled, others, tuned = slices_of("b", 10, 0, count), slices_of("b", 4, 0, 100), deepcopy(network)
+    labelled, others, tuned = slices_of("b", 10, count), slices_of("b", 4, 100), deepcopy(network)
     fit(tuned, labelled.images, labelled.classes, **AFTER, seed=seed, name="few labels")
     return accuracy(tuned, others.images, others.classes)
 
@@ -94,7 +97,7 @@ def learn_after(network: nn.Module, count: int, seed: int) -> float:
 def with_few_labels(networks: Networks, seed: int) -> dict[str, float]:
     """Accuracy in 100 other patients of scanner b: by network, start and number of labelled patients. `0`: as it came
     from the phantoms, without any label of scanner b."""
-    found, others = {}, slices_of("b", 4, 0, 100)
+    found, others = {}, slices_of("b", 4, 100)
     for name, network in networks.items():
         if name.endswith(STARTS[1]):
             found[f"{name}, 0"] = accuracy(network, others.images, others.classes)
